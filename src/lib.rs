@@ -1,0 +1,3 @@
+//! beanpole: a durable work queue that beanstalkd clients use unchanged.
+
+pub mod queue;

@@ -1,0 +1,3 @@
+//! The `beanpole` command.
+
+fn main() {}

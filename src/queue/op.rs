@@ -1,0 +1,195 @@
+//! What the log carries: batches of numbered ops.
+
+use std::time::Duration;
+
+use beanpole_protocol::TubeName;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A member of the cluster. Never used twice, not even after a removal.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct MemberId(pub u64);
+
+/// One life of a member: a counter that is raised, and synced, before the member speaks.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Incarnation(pub u64);
+
+/// The place of an op in the one sequence of its member's incarnation, from 1.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct OpNumber(pub u64);
+
+/// A connection of one incarnation of a member. Never used twice in that incarnation.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct ConnectionNumber(pub u64);
+
+/// A job, from 1, in order of insertion, without gaps, never used twice.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct JobId(pub u64);
+
+/// A connection as the log knows it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct SessionId {
+    /// The member that holds the connection.
+    pub member: MemberId,
+    /// That member's life.
+    pub incarnation: Incarnation,
+    /// The connection in that life.
+    pub connection: ConnectionNumber,
+}
+
+/// Nanoseconds of logical time since the cluster began (DESIGN D5). Never goes back.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LogicalTime(pub u64);
+
+impl LogicalTime {
+    /// This time and `duration` more, at most the end of time.
+    pub fn after(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// How often a session has been held up, as its owner knows it.
+///
+/// A reserve that waits, or a kick that is too long for one entry, holds its session up: ops that
+/// were already under way behind it must not overtake it. The state raises the turn of the session
+/// and answers every op of an older turn with [`Outcome::Deferred`](super::Outcome::Deferred); the
+/// owner sends those again, in order, when the wait is over.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Turn(pub u32);
+
+/// What one log entry carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The leader's logical clock when it made the batch.
+    pub now: LogicalTime,
+    /// What to apply, in order. Empty when only time goes on.
+    pub parts: Vec<Part>,
+}
+
+/// Ops of one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// A member begins a new life: applied only if `incarnation` is greater than the last one; ends
+    /// the sessions of the earlier lives.
+    Open {
+        /// Who.
+        member: MemberId,
+        /// Its new life.
+        incarnation: Incarnation,
+    },
+    /// A run of a member's sequence. An op is applied only if its number is exactly the next one;
+    /// repeats and gaps are ignored (DESIGN D2).
+    Ops {
+        /// Who.
+        member: MemberId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// The number of the first of `ops`.
+        first: OpNumber,
+        /// Consecutive ops.
+        ops: Vec<Op>,
+    },
+}
+
+/// One change asked for by one connection. The first op of a connection opens its session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// Whose.
+    pub connection: ConnectionNumber,
+    /// See [`Turn`].
+    pub turn: Turn,
+    /// What.
+    pub action: Action,
+}
+
+/// How long a reserve waits when nothing is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wait {
+    /// `reserve`.
+    Forever,
+    /// `reserve-with-timeout`, seconds.
+    Seconds(u32),
+}
+
+/// What an op does. Durations are whole seconds, as in the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the arguments of the command of that name")]
+pub enum Action {
+    Put {
+        priority: u32,
+        delay: u32,
+        ttr: u32,
+        body: Bytes,
+    },
+    Use {
+        tube: TubeName,
+    },
+    Watch {
+        tube: TubeName,
+    },
+    Ignore {
+        tube: TubeName,
+    },
+    /// `half_closed`: the client has shut down its sending side, so a reserve that finds nothing
+    /// answers at once (reference 1.1).
+    Reserve {
+        wait: Wait,
+        half_closed: bool,
+    },
+    ReserveJob {
+        job: JobId,
+    },
+    Delete {
+        job: JobId,
+    },
+    Release {
+        job: JobId,
+        priority: u32,
+        delay: u32,
+    },
+    Bury {
+        job: JobId,
+        priority: u32,
+    },
+    Touch {
+        job: JobId,
+    },
+    Kick {
+        bound: u32,
+    },
+    KickJob {
+        job: JobId,
+    },
+    PauseTube {
+        tube: TubeName,
+        delay: u32,
+    },
+    /// The client shut down its sending side while a reserve waits: the wait ends with `TimedOut`.
+    /// Without a waiting reserve it does nothing. Has no outcome of its own, whatever its turn.
+    StopWaiting,
+    /// The connection has ended: everything it held is ready again, what it used and watched is
+    /// let go. Has no outcome, whatever its turn.
+    Close,
+}

@@ -1,0 +1,45 @@
+//! What the owner of a session learns from applying.
+
+use beanpole_protocol::TubeName;
+use bytes::Bytes;
+
+use super::JobId;
+
+/// What happened to a session's op. Each op but `StopWaiting` and `Close` has exactly one outcome,
+/// in the order of the ops, except that [`Waiting`](Self::Waiting) is followed by a second one
+/// when the wait ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is the reply of that name")]
+pub enum Outcome {
+    Inserted {
+        job: JobId,
+    },
+    Using {
+        tube: TubeName,
+    },
+    Watching {
+        count: u64,
+    },
+    NotIgnored,
+    Reserved {
+        job: JobId,
+        body: Bytes,
+    },
+    TimedOut,
+    DeadlineSoon,
+    Deleted,
+    Released,
+    Buried,
+    Touched,
+    Kicked {
+        count: u64,
+    },
+    JobKicked,
+    Paused,
+    NotFound,
+    /// The session is held up (see [`Turn`](super::Turn)): its turn is now one higher, and the
+    /// real outcome follows.
+    Waiting,
+    /// The op was under way behind one that waits: nothing happened, and it wants to be sent again.
+    Deferred,
+}

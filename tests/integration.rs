@@ -1,0 +1,1 @@
+//! One binary for all tests that run beanpole as its users do.
