@@ -1,8 +1,12 @@
 //! What a client can ask for.
 
-use bytes::Bytes;
+use std::fmt;
 
-use crate::TubeName;
+use bytes::{Bytes, BytesMut};
+
+use crate::line::CRLF;
+use crate::number::push_number;
+use crate::{Reply, TubeName};
 
 /// One item of a connection's input: a command to carry out, or one that is refused on sight.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,4 +144,192 @@ pub enum CommandName {
     ListTubeUsed,
     ListTubesWatched,
     Quit,
+}
+
+impl Refusal {
+    /// The answer that the client gets.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::BadFormat { .. } => Reply::BadFormat,
+            Self::UnknownCommand => Reply::UnknownCommand,
+            Self::ExpectedCrlf => Reply::ExpectedCrlf,
+            Self::JobTooBig => Reply::JobTooBig,
+        }
+    }
+
+    /// The command whose `cmd-*` counter goes up all the same, if any.
+    #[must_use]
+    pub fn counts(self) -> Option<CommandName> {
+        match self {
+            Self::BadFormat { counts } => counts,
+            Self::UnknownCommand => None,
+            Self::ExpectedCrlf | Self::JobTooBig => Some(CommandName::Put),
+        }
+    }
+}
+
+impl Command {
+    /// Which command it is.
+    #[must_use]
+    pub fn name(&self) -> CommandName {
+        match self {
+            Self::Put { .. } => CommandName::Put,
+            Self::Use(_) => CommandName::Use,
+            Self::Reserve => CommandName::Reserve,
+            Self::ReserveWithTimeout(_) => CommandName::ReserveWithTimeout,
+            Self::ReserveJob(_) => CommandName::ReserveJob,
+            Self::Delete(_) => CommandName::Delete,
+            Self::Release { .. } => CommandName::Release,
+            Self::Bury { .. } => CommandName::Bury,
+            Self::Touch(_) => CommandName::Touch,
+            Self::Watch(_) => CommandName::Watch,
+            Self::Ignore(_) => CommandName::Ignore,
+            Self::Peek(_) => CommandName::Peek,
+            Self::PeekReady => CommandName::PeekReady,
+            Self::PeekDelayed => CommandName::PeekDelayed,
+            Self::PeekBuried => CommandName::PeekBuried,
+            Self::Kick(_) => CommandName::Kick,
+            Self::KickJob(_) => CommandName::KickJob,
+            Self::PauseTube { .. } => CommandName::PauseTube,
+            Self::Stats => CommandName::Stats,
+            Self::StatsJob(_) => CommandName::StatsJob,
+            Self::StatsTube(_) => CommandName::StatsTube,
+            Self::ListTubes => CommandName::ListTubes,
+            Self::ListTubeUsed => CommandName::ListTubeUsed,
+            Self::ListTubesWatched => CommandName::ListTubesWatched,
+            Self::Quit => CommandName::Quit,
+        }
+    }
+
+    /// Appends the command to `output` as a client sends it, a body with it.
+    ///
+    /// Values are written as they are, also those that a server refuses (a `reserve-with-timeout`
+    /// above 2147483647, a body above the server's limit).
+    pub fn encode(&self, output: &mut BytesMut) {
+        output.extend_from_slice(self.name().as_str().as_bytes());
+        match self {
+            Self::Put { priority, delay, ttr, body } => {
+                push_arguments(output, [*priority, *delay, *ttr]);
+                push_arguments(output, [body.len() as u64]);
+                output.extend_from_slice(CRLF);
+                output.extend_from_slice(body);
+            }
+            Self::Release { id, priority, delay } => {
+                push_arguments(output, [*id]);
+                push_arguments(output, [*priority, *delay]);
+            }
+            Self::Bury { id, priority } => {
+                push_arguments(output, [*id]);
+                push_arguments(output, [*priority]);
+            }
+            Self::PauseTube { tube, delay } => {
+                push_tube(output, tube);
+                push_arguments(output, [*delay]);
+            }
+            Self::Use(tube) | Self::Watch(tube) | Self::Ignore(tube) | Self::StatsTube(tube) => {
+                push_tube(output, tube);
+            }
+            Self::ReserveWithTimeout(number) | Self::Kick(number) => {
+                push_arguments(output, [*number]);
+            }
+            Self::ReserveJob(id)
+            | Self::Delete(id)
+            | Self::Touch(id)
+            | Self::Peek(id)
+            | Self::KickJob(id)
+            | Self::StatsJob(id) => push_arguments(output, [*id]),
+            Self::Reserve
+            | Self::PeekReady
+            | Self::PeekDelayed
+            | Self::PeekBuried
+            | Self::Stats
+            | Self::ListTubes
+            | Self::ListTubeUsed
+            | Self::ListTubesWatched
+            | Self::Quit => {}
+        }
+        output.extend_from_slice(CRLF);
+    }
+}
+
+impl CommandName {
+    /// Every command, in the order of the variants.
+    pub const ALL: [Self; 25] = [
+        Self::Put,
+        Self::Use,
+        Self::Reserve,
+        Self::ReserveWithTimeout,
+        Self::ReserveJob,
+        Self::Delete,
+        Self::Release,
+        Self::Bury,
+        Self::Touch,
+        Self::Watch,
+        Self::Ignore,
+        Self::Peek,
+        Self::PeekReady,
+        Self::PeekDelayed,
+        Self::PeekBuried,
+        Self::Kick,
+        Self::KickJob,
+        Self::PauseTube,
+        Self::Stats,
+        Self::StatsJob,
+        Self::StatsTube,
+        Self::ListTubes,
+        Self::ListTubeUsed,
+        Self::ListTubesWatched,
+        Self::Quit,
+    ];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Use => "use",
+            Self::Reserve => "reserve",
+            Self::ReserveWithTimeout => "reserve-with-timeout",
+            Self::ReserveJob => "reserve-job",
+            Self::Delete => "delete",
+            Self::Release => "release",
+            Self::Bury => "bury",
+            Self::Touch => "touch",
+            Self::Watch => "watch",
+            Self::Ignore => "ignore",
+            Self::Peek => "peek",
+            Self::PeekReady => "peek-ready",
+            Self::PeekDelayed => "peek-delayed",
+            Self::PeekBuried => "peek-buried",
+            Self::Kick => "kick",
+            Self::KickJob => "kick-job",
+            Self::PauseTube => "pause-tube",
+            Self::Stats => "stats",
+            Self::StatsJob => "stats-job",
+            Self::StatsTube => "stats-tube",
+            Self::ListTubes => "list-tubes",
+            Self::ListTubeUsed => "list-tube-used",
+            Self::ListTubesWatched => "list-tubes-watched",
+            Self::Quit => "quit",
+        }
+    }
+}
+
+impl fmt::Display for CommandName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn push_arguments<const N: usize>(output: &mut BytesMut, numbers: [impl Into<u64>; N]) {
+    for number in numbers {
+        output.extend_from_slice(b" ");
+        push_number(output, number);
+    }
+}
+
+fn push_tube(output: &mut BytesMut, tube: &TubeName) {
+    output.extend_from_slice(b" ");
+    output.extend_from_slice(tube.as_str().as_bytes());
 }

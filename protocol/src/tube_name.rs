@@ -63,6 +63,6 @@ impl From<TubeName> for String {
     }
 }
 
-fn is_name_byte(byte: &u8) -> bool {
+pub(crate) fn is_name_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-+/;.$_()".contains(byte)
 }
