@@ -14,6 +14,8 @@ mod line;
 mod number;
 mod reply;
 mod reply_decoder;
+#[cfg(test)]
+mod samples;
 mod tube_name;
 
 pub use body::BODY_BUFFERED_BYTES_MAX;

@@ -249,3 +249,6 @@ fn two_numbers(arguments: &[u8]) -> Option<(u64, u64)> {
     let both = (numbers.u64()?, numbers.u64()?);
     numbers.is_at_end().then_some(both)
 }
+
+#[cfg(test)]
+mod tests;
