@@ -1,4 +1,4 @@
-//! The body of a job, or the text of a statistic, as it comes in: a known number of bytes and CR LF.
+//! The body of a job, or the text of a statistic, as it comes in: so many bytes, and CR LF.
 //!
 //! Memory follows what has arrived, never what was announced, and a finished body holds on to
 //! nothing but itself.
@@ -8,7 +8,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::line::CRLF;
 
 /// Bodies up to this many bytes wait in the input buffer until they are whole and are then copied
-/// once. Longer ones are taken out of the input buffer as they arrive, so that it need not grow with them.
+/// once. Longer ones are taken out of the input buffer as they arrive, so that it need not grow
+/// with them.
 pub const BODY_BUFFERED_BYTES_MAX: usize = 16 * 1024;
 
 /// A body on its way in.
@@ -56,7 +57,7 @@ impl IncomingBody {
         let taken = input.len().min(self.size_bytes - self.arrived.len());
         let needed = self.arrived.len() + taken;
         if needed > self.arrived.capacity() {
-            // Doubling keeps the copying linear; the bound makes the last step end at the exact size.
+            // Doubling keeps the copying linear; the bound makes it end at the exact size.
             let capacity = needed
                 .max(self.arrived.len() * 2)
                 .max(BODY_BUFFERED_BYTES_MAX)

@@ -1,8 +1,8 @@
 //! From the bytes of a client to [`Request`]s.
 //!
-//! Only the framing is here; what a line says is read in `command_line`. Two faults of beanstalkd's
-//! line reader are not copied: a CR without LF hides no line end, and a too long line always ends at
-//! its own CR LF.
+//! Only the framing is here; what a line says is read in `command_line`. Two faults of the line
+//! reader of beanstalkd are not copied: a CR without LF hides no line end, and a too long line
+//! always ends at its own CR LF.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::{Command, Refusal, Request};
 /// Reads the requests of one connection, in whatever pieces they arrive.
 ///
 /// It never fails: input that is not a command becomes [`Request::Refused`], and reading goes on
-/// where beanstalkd would go on. No byte is looked at twice.
+/// where beanstalkd would go on. No byte is searched for a line end twice.
 ///
 /// What is left in the input buffer between calls is the start of something unfinished; the caller
 /// adds to its end and takes nothing away.

@@ -32,7 +32,7 @@ pub(crate) enum Scan {
 
 impl LineScanner {
     /// Looks at what has arrived since the last call. `input` starts with the line, and holds at
-    /// least what it held at the last call unless that one gave [`Scan::Line`] or [`Scan::TooLong`].
+    /// least what it held at the last call if that one gave [`Scan::Incomplete`].
     pub(crate) fn scan(&mut self, input: &[u8]) -> Scan {
         let window = &input[..input.len().min(LINE_BYTES_MAX)];
         // Looking for the LF, and then back, needs no care for a CR LF that arrives in two pieces.
