@@ -2,12 +2,165 @@
 //!
 //! It does no I/O, reads no clock, draws no random number and iterates no hash map: the same
 //! batches give the same outcomes and the same state on every member.
+//!
+//! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
+//! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
+//! for one entry), `session` and `tube` (how they come and go), `jobs` (where jobs are: the seam for
+//! cold ones), `table` and `checkpoint` (how the state is copied while it changes), `restore` (how
+//! it comes back), `invariants` (what always holds).
 
+mod checkpoint;
+mod commands;
+mod continuation;
+mod counters;
+mod deadline;
+mod digest;
+mod dispatch;
+mod invariants;
+mod job;
+mod jobs;
 mod op;
 mod outcome;
+mod reads;
+mod restore;
+mod session;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tube;
+mod waiting;
+mod work;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use beanpole_protocol::TubeName;
+use serde::{Deserialize, Serialize};
+
+use checkpoint::Checkpoint;
+use continuation::{Continuation, ContinuationId};
+use counters::{JobCounts, Totals};
+use deadline::Deadlines;
+use job::Job;
+use session::{Member, Session};
+use table::Table;
+use tube::{Tube, TubeFacts, TubeId};
+
+pub use checkpoint::Record;
+pub use counters::Counters;
 pub use op::{
     Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,
     SessionId, Turn, Wait,
 };
 pub use outcome::Outcome;
+pub use reads::{JobStateName, JobStats, TubeStats};
+pub use restore::{Item, RestoreError};
+pub use work::WORK_QUOTA_JOBS;
+
+/// Who wants to know what comes of a batch while it is applied.
+pub trait Observer {
+    /// An op of `session` is about to be applied, even if it will be deferred: reads that stand
+    /// before it in its connection's order are answered from `queue` now.
+    fn before_op(&mut self, queue: &Queue, session: SessionId);
+
+    /// What came of an op of `session`, or of its wait.
+    fn outcome(&mut self, session: SessionId, outcome: Outcome);
+}
+
+/// The state of all tubes, jobs and sessions.
+#[derive(Debug)]
+pub struct Queue {
+    clock: LogicalTime,
+    next: NextNumbers,
+    totals: Totals,
+    members: Table<MemberId, Member>,
+    tubes: Table<TubeId, Tube>,
+    sessions: Table<SessionId, Session>,
+    jobs: Table<JobId, Job>,
+    continuations: Table<ContinuationId, Continuation>,
+    // What follows is derived from the above.
+    tube_ids: BTreeMap<TubeName, TubeId>,
+    tube_order: Vec<TubeId>,
+    deadlines: Deadlines,
+    job_counts: JobCounts,
+    checkpoint: Option<Checkpoint>,
+}
+
+/// The next number of each kind. None is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct NextNumbers {
+    job: u64,
+    tube: u64,
+    wait: u64,
+    bury: u64,
+    continuation: u64,
+}
+
+impl NextNumbers {
+    fn all(&self) -> [u64; 5] {
+        [self.job, self.tube, self.wait, self.bury, self.continuation]
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Queue {
+    /// An empty queue: the tube `default`, no job, and 1 as the next job's id.
+    pub fn new() -> Self {
+        let mut queue = Self::without_tubes();
+        let default = TubeFacts::new(TubeName::default_tube(), 0);
+        queue.tube_ids.insert(default.name.clone(), TubeId::DEFAULT);
+        queue.tube_order.push(TubeId::DEFAULT);
+        queue.tubes.insert(TubeId::DEFAULT, Tube::new(default));
+        queue
+    }
+
+    fn without_tubes() -> Self {
+        Self {
+            clock: LogicalTime(0),
+            next: NextNumbers { job: 1, tube: 1, wait: 1, bury: 1, continuation: 1 },
+            totals: Totals::default(),
+            members: Table::new(),
+            tubes: Table::new(),
+            sessions: Table::new(),
+            jobs: Table::new(),
+            continuations: Table::new(),
+            tube_ids: BTreeMap::new(),
+            tube_order: Vec::new(),
+            deadlines: Deadlines::default(),
+            job_counts: JobCounts::default(),
+            checkpoint: None,
+        }
+    }
+
+    /// The state's clock: the greatest time of the batches applied.
+    pub fn now(&self) -> LogicalTime {
+        self.clock
+    }
+
+    /// The earliest time at which something happens by itself; it may have passed already, when an
+    /// entry had too much to do. `None`: nothing will.
+    pub fn next_deadline(&self) -> Option<LogicalTime> {
+        self.deadlines.first().map(|(at, _)| at)
+    }
+
+    /// Whether another batch, which may be empty, is wanted at once: something was too long for one
+    /// entry, or is due.
+    pub fn work_pending(&self) -> bool {
+        !self.continuations.is_empty() || self.next_deadline().is_some_and(|at| at <= self.clock)
+    }
+
+    /// The present life of a member and the last op of it that was applied (0: none yet). `None`
+    /// when the member is unknown.
+    pub fn last_applied(&self, member: MemberId) -> Option<(Incarnation, OpNumber)> {
+        self.members.get(&member).map(|member| (member.facts.incarnation, member.facts.last))
+    }
+
+    fn after_seconds(&self, seconds: u32) -> LogicalTime {
+        self.clock.after(Duration::from_secs(u64::from(seconds)))
+    }
+}

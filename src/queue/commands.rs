@@ -1,0 +1,153 @@
+//! The commands of producers and workers on single jobs. Each returns its session's outcome; what
+//! others get goes to the work's outcomes. Kicks are in `continuation`, tubes in `tube`, what a
+//! session uses and watches in `session`.
+
+use bytes::Bytes;
+
+use super::deadline::SAFETY_MARGIN;
+use super::job::{Job, JobState, Tallies, tally};
+use super::work::Work;
+use super::{JobId, Outcome, Queue, SessionId, Wait};
+
+/// The arguments of a put.
+pub(super) struct NewJob<'a> {
+    pub(super) priority: u32,
+    pub(super) delay: u32,
+    pub(super) ttr: u32,
+    pub(super) body: &'a Bytes,
+}
+
+impl Queue {
+    pub(super) fn put(&mut self, id: SessionId, new: &NewJob<'_>, work: &mut Work) -> Outcome {
+        self.mark_producer(id);
+        let tube = self.session(id).facts.used;
+        let job = JobId(self.next.job);
+        self.next.job += 1;
+        self.totals.jobs += 1;
+        self.tube_mut(tube).facts.total_jobs += 1;
+        // A job without time to run would be lost the moment it is taken.
+        let ttr = new.ttr.max(1);
+        let waiter = if new.delay == 0 { self.next_waiter(tube) } else { None };
+        let mut tallies = Tallies::default();
+        let state = match waiter {
+            Some(by) => {
+                self.end_wait(by);
+                tallies.reserves = 1;
+                work.outcomes.push((by, Outcome::Reserved { job, body: new.body.clone() }));
+                JobState::Reserved { by, deadline: self.after_seconds(ttr) }
+            }
+            None if new.delay == 0 => JobState::Ready,
+            None => JobState::Delayed { until: self.after_seconds(new.delay) },
+        };
+        let body = new.body.clone();
+        let (priority, delay, created) = (new.priority, new.delay, self.clock);
+        self.insert_job(job, Job { tube, priority, delay, ttr, created, state, tallies, body });
+        Outcome::Inserted { job }
+    }
+
+    pub(super) fn reserve(&mut self, id: SessionId, wait: Wait, half_closed: bool) -> Outcome {
+        self.mark_worker(id);
+        if let Some(job) = self.best_ready(id) {
+            return self.reserve_for(job, id);
+        }
+        let soon = self.deadline_is_soon(id);
+        if soon && !self.has_ready(id) {
+            return Outcome::DeadlineSoon;
+        }
+        if half_closed {
+            return Outcome::TimedOut;
+        }
+        // With a ready job in a paused tube beanstalkd begins to wait, and the warning is what
+        // its next tick brings: before a timeout of 0, and, as a timer, to all that wait longer.
+        match wait {
+            Wait::Seconds(0) if soon => Outcome::DeadlineSoon,
+            Wait::Seconds(0) => Outcome::TimedOut,
+            Wait::Seconds(seconds) => self.wait(id, Some(self.after_seconds(seconds))),
+            Wait::Forever => self.wait(id, None),
+        }
+    }
+
+    pub(super) fn reserve_job(&mut self, id: SessionId, job: JobId) -> Outcome {
+        match self.jobs.get(&job).map(|job| job.state) {
+            None | Some(JobState::Reserved { .. }) => Outcome::NotFound,
+            Some(JobState::Ready | JobState::Delayed { .. } | JobState::Buried { .. }) => {
+                self.mark_worker(id);
+                self.reserve_for(job, id)
+            }
+        }
+    }
+
+    /// `delete`: anybody may delete a job that is not reserved; else only its holder.
+    pub(super) fn delete(&mut self, id: SessionId, job: JobId) -> Outcome {
+        let Some(found) = self.jobs.get(&job) else {
+            return Outcome::NotFound;
+        };
+        if matches!(found.state, JobState::Reserved { by, .. } if by != id) {
+            return Outcome::NotFound;
+        }
+        let tube = found.tube;
+        self.tube_mut(tube).facts.deletes += 1;
+        self.remove_job(job);
+        Outcome::Deleted
+    }
+
+    pub(super) fn release(
+        &mut self,
+        session: SessionId,
+        id: JobId,
+        (priority, delay): (u32, u32),
+        work: &mut Work,
+    ) -> Outcome {
+        if !self.holds(session, id) {
+            return Outcome::NotFound;
+        }
+        let job = self.job_mut(id);
+        job.priority = priority;
+        job.delay = delay;
+        tally(&mut job.tallies.releases);
+        if delay == 0 {
+            self.make_ready(id, work);
+        } else {
+            let until = self.after_seconds(delay);
+            self.move_job(id, JobState::Delayed { until });
+        }
+        Outcome::Released
+    }
+
+    pub(super) fn bury(&mut self, session: SessionId, id: JobId, priority: u32) -> Outcome {
+        if !self.holds(session, id) {
+            return Outcome::NotFound;
+        }
+        let sequence = self.next.bury;
+        self.next.bury += 1;
+        let job = self.move_job(id, JobState::Buried { sequence });
+        job.priority = priority;
+        tally(&mut job.tallies.buries);
+        Outcome::Buried
+    }
+
+    pub(super) fn touch(&mut self, session: SessionId, id: JobId) -> Outcome {
+        if !self.holds(session, id) {
+            return Outcome::NotFound;
+        }
+        let deadline = self.after_seconds(self.job(id).ttr);
+        self.move_job(id, JobState::Reserved { by: session, deadline });
+        Outcome::Touched
+    }
+
+    fn holds(&self, session: SessionId, id: JobId) -> bool {
+        let job = self.jobs.get(&id);
+        job.is_some_and(|job| matches!(job.state, JobState::Reserved { by, .. } if by == session))
+    }
+
+    /// Whether a job that the session holds is about to run out of time.
+    fn deadline_is_soon(&self, id: SessionId) -> bool {
+        let first = self.session(id).held.first();
+        first.is_some_and(|(deadline, _)| self.clock.after(SAFETY_MARGIN) >= *deadline)
+    }
+
+    /// Whether a tube that the session watches has a ready job, paused or not.
+    fn has_ready(&self, id: SessionId) -> bool {
+        self.session(id).facts.watched.iter().any(|tube| self.first_ready(*tube).is_some())
+    }
+}

@@ -1,0 +1,94 @@
+//! Everything that happens by itself at some time, in one ordered index, and its happening.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::job::tally;
+use super::tube::TubeId;
+use super::work::Work;
+use super::{JobId, LogicalTime, Outcome, Queue, SessionId};
+
+/// A holder that waits for more is warned this long before the first of its jobs runs out of time
+/// (protocol.txt, `DEADLINE_SOON`).
+pub(super) const SAFETY_MARGIN: Duration = Duration::from_secs(1);
+
+/// What happens at a deadline. The order is the order of happening at one time: jobs become ready
+/// before waits end, so that a job that is due together with a timeout still finds its waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A delayed job becomes ready.
+    Delay(JobId),
+    /// A tube's pause ends.
+    Pause(TubeId),
+    /// A waiting session is told that a job it holds is about to run out of time.
+    DeadlineSoon(SessionId),
+    /// A reserved job's time to run is over.
+    Expiry(JobId),
+    /// A reserve has waited long enough.
+    WaitOver(SessionId),
+}
+
+/// The index of deadlines.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Deadlines(BTreeSet<(LogicalTime, Timer)>);
+
+impl Deadlines {
+    pub(super) fn add(&mut self, at: LogicalTime, timer: Timer) {
+        let added = self.0.insert((at, timer));
+        assert!(added, "{timer:?} is set twice at {at:?}");
+    }
+
+    pub(super) fn remove(&mut self, at: LogicalTime, timer: Timer) {
+        let removed = self.0.remove(&(at, timer));
+        assert!(removed, "{timer:?} is not set at {at:?}");
+    }
+
+    pub(super) fn first(&self) -> Option<(LogicalTime, Timer)> {
+        self.0.first().copied()
+    }
+}
+
+impl Queue {
+    /// Lets what is due happen, in order of time, until `moves_kept` of the work's moves are left.
+    pub(super) fn fire_due(&mut self, moves_kept: u32, work: &mut Work) {
+        while let Some((at, timer)) = self.deadlines.first() {
+            if at > self.clock || work.moves_left <= moves_kept {
+                return;
+            }
+            match timer {
+                Timer::Delay(job) => {
+                    work.spend(1);
+                    self.make_ready(job, work);
+                }
+                Timer::Pause(tube) => self.end_pause(tube, work),
+                Timer::DeadlineSoon(session) => {
+                    self.fire_wait_end(session, Outcome::DeadlineSoon, work);
+                }
+                Timer::Expiry(job) => self.fire_expiry(job, work),
+                Timer::WaitOver(session) => self.fire_wait_end(session, Outcome::TimedOut, work),
+            }
+        }
+    }
+
+    fn fire_expiry(&mut self, id: JobId, work: &mut Work) {
+        work.spend(1);
+        self.totals.job_timeouts += 1;
+        tally(&mut self.job_mut(id).tallies.timeouts);
+        self.make_ready(id, work);
+    }
+
+    fn fire_wait_end(&mut self, session: SessionId, outcome: Outcome, work: &mut Work) {
+        work.spend(1);
+        self.end_wait(session);
+        // The session of an earlier life has nobody left to be answered.
+        if self.is_of_current_life(session) {
+            work.outcomes.push((session, outcome));
+        }
+    }
+}
+
+/// When the holder of jobs, the first of which runs out of time at `deadline`, is warned.
+pub(super) fn warning_time(deadline: LogicalTime) -> LogicalTime {
+    let margin = u64::try_from(SAFETY_MARGIN.as_nanos()).expect("a second fits");
+    LogicalTime(deadline.0.saturating_sub(margin))
+}

@@ -1,0 +1,146 @@
+//! From a batch to the ops in it.
+
+use super::commands::NewJob;
+use super::work::{WORK_QUOTA_JOBS, Work};
+use super::{
+    Action, Batch, Incarnation, MemberId, Observer, Op, OpNumber, Outcome, Part, Queue, SessionId,
+    Turn,
+};
+
+/// The moves that timers may take before continuations have had theirs: neither starves.
+const TIMERS_FIRST_JOBS: u32 = WORK_QUOTA_JOBS / 2;
+
+/// A run of ops of one member.
+struct Run<'a> {
+    member: MemberId,
+    incarnation: Incarnation,
+    first: OpNumber,
+    ops: &'a [Op],
+}
+
+impl Queue {
+    /// Applies one log entry: time goes on, what is due happens and what was left over goes on, as
+    /// far as [`WORK_QUOTA_JOBS`] allows; then the parts, in order.
+    pub fn apply(&mut self, batch: &Batch, observer: &mut impl Observer) {
+        self.clock = self.clock.max(batch.now);
+        let mut work = Work { moves_left: WORK_QUOTA_JOBS, outcomes: Vec::new() };
+        self.fire_due(WORK_QUOTA_JOBS - TIMERS_FIRST_JOBS, &mut work);
+        self.go_on(&mut work);
+        self.fire_due(0, &mut work);
+        tell(&mut work, observer);
+        for part in &batch.parts {
+            match part {
+                Part::Open { member, incarnation } => {
+                    self.open_life(*member, *incarnation, &mut work);
+                    tell(&mut work, observer);
+                }
+                Part::Ops { member, incarnation, first, ops } => {
+                    let run =
+                        Run { member: *member, incarnation: *incarnation, first: *first, ops };
+                    self.apply_run(&run, &mut work, observer);
+                }
+            }
+        }
+    }
+
+    /// Applies those ops of a run that continue the member's sequence (DESIGN D2).
+    fn apply_run(&mut self, run: &Run<'_>, work: &mut Work, observer: &mut impl Observer) {
+        let Some(member) = self.members.get(&run.member) else {
+            return;
+        };
+        if member.facts.incarnation != run.incarnation {
+            return;
+        }
+        let expected = member.facts.last.0.checked_add(1);
+        let Some(repeated) = expected.and_then(|expected| expected.checked_sub(run.first.0)) else {
+            return;
+        };
+        let new = usize::try_from(repeated).ok().and_then(|repeated| run.ops.get(repeated..));
+        for op in new.unwrap_or_default() {
+            let member = self.members.change(&run.member).expect("it was just found");
+            let Some(number) = member.facts.last.0.checked_add(1) else {
+                return;
+            };
+            member.facts.last = OpNumber(number);
+            let id = SessionId {
+                member: run.member,
+                incarnation: run.incarnation,
+                connection: op.connection,
+            };
+            observer.before_op(self, id);
+            self.apply_op(id, op, work);
+            tell(work, observer);
+        }
+    }
+
+    fn apply_op(&mut self, id: SessionId, op: &Op, work: &mut Work) {
+        match op.action {
+            Action::StopWaiting => return self.stop_waiting(id, work),
+            Action::Close => return self.close(id, work),
+            _ => {}
+        }
+        let outcome = match self.admit(id, op.turn) {
+            Admission::Ignored => return,
+            Admission::Deferred => Outcome::Deferred,
+            Admission::Admitted => {
+                self.totals.count(&op.action);
+                self.carry_out(id, &op.action, work)
+            }
+        };
+        // The op is answered before those who got a job by it.
+        work.outcomes.insert(0, (id, outcome));
+    }
+
+    /// Looks whether an op is in turn; the first one of a connection opens its session.
+    fn admit(&mut self, id: SessionId, turn: Turn) -> Admission {
+        match self.sessions.get(&id).map(|session| &session.facts) {
+            Some(facts) if facts.closing => Admission::Ignored,
+            Some(facts) if facts.turn != turn || facts.is_held_up() => Admission::Deferred,
+            Some(_) => Admission::Admitted,
+            None if turn != Turn(0) => Admission::Deferred,
+            None => {
+                self.open_session(id);
+                Admission::Admitted
+            }
+        }
+    }
+
+    fn carry_out(&mut self, id: SessionId, action: &Action, work: &mut Work) -> Outcome {
+        match action {
+            Action::Put { priority, delay, ttr, body } => {
+                let new = NewJob { priority: *priority, delay: *delay, ttr: *ttr, body };
+                self.put(id, &new, work)
+            }
+            Action::Use { tube } => self.use_tube(id, tube),
+            Action::Watch { tube } => self.watch(id, tube),
+            Action::Ignore { tube } => self.ignore(id, tube),
+            Action::Reserve { wait, half_closed } => self.reserve(id, *wait, *half_closed),
+            Action::ReserveJob { job } => self.reserve_job(id, *job),
+            Action::Delete { job } => self.delete(id, *job),
+            Action::Release { job, priority, delay } => {
+                self.release(id, *job, (*priority, *delay), work)
+            }
+            Action::Bury { job, priority } => self.bury(id, *job, *priority),
+            Action::Touch { job } => self.touch(id, *job),
+            Action::Kick { bound } => self.kick(id, *bound, work),
+            Action::KickJob { job } => self.kick_job(*job, work),
+            Action::PauseTube { tube, delay } => self.pause_tube(tube, *delay, work),
+            Action::StopWaiting | Action::Close => {
+                unreachable!("these have no outcome and are applied in any turn")
+            }
+        }
+    }
+}
+
+enum Admission {
+    Admitted,
+    Deferred,
+    /// The session has ended; nobody is there to be answered.
+    Ignored,
+}
+
+fn tell(work: &mut Work, observer: &mut impl Observer) {
+    for (session, outcome) in work.outcomes.drain(..) {
+        observer.outcome(session, outcome);
+    }
+}

@@ -1,0 +1,56 @@
+//! What always holds, checked over the whole state.
+//!
+//! The facts must be such that a restore accepts them, and everything derived must be what a
+//! restore derives from them. So there is one list of rules, the one in `restore`.
+
+use std::fmt::Debug;
+
+use super::Queue;
+use super::tube::Tube;
+
+impl Queue {
+    /// Checks the whole state. For tests and checks: it copies everything.
+    ///
+    /// # Panics
+    ///
+    /// When the state is broken, with what contradicts what.
+    pub fn check_invariants(&self) {
+        let derived = match Self::restore(self.records()) {
+            Ok(derived) => derived,
+            Err(error) => panic!("the state contradicts itself: {error}"),
+        };
+        for ((id, kept), (_, derived)) in self.members.iter().zip(derived.members.iter()) {
+            assert_same(id, kept, derived);
+        }
+        for ((id, kept), (_, derived)) in self.sessions.iter().zip(derived.sessions.iter()) {
+            assert_same(id, kept, derived);
+        }
+        for ((id, kept), (_, derived)) in self.tubes.iter().zip(derived.tubes.iter()) {
+            self.assert_same_tube(kept, derived, id);
+        }
+        assert_same(&"list of tubes", &self.tube_order, &derived.tube_order);
+        assert_same(&"names of tubes", &self.tube_ids, &derived.tube_ids);
+        assert_same(&"deadlines", &self.deadlines, &derived.deadlines);
+        assert_same(&"counts of jobs", &self.job_counts, &derived.job_counts);
+    }
+
+    fn assert_same_tube(&self, kept: &Tube, derived: &Tube, id: &impl Debug) {
+        let waiters = kept.waiters.iter().filter(|(_, session)| self.is_of_current_life(**session));
+        assert!(
+            waiters.eq(derived.waiters.iter()),
+            "{id:?}: waiters are {:?}, not {:?}",
+            kept.waiters,
+            derived.waiters
+        );
+        assert_same(id, &kept.facts, &derived.facts);
+        assert_same(id, &kept.ready, &derived.ready);
+        assert_same(id, &kept.delayed, &derived.delayed);
+        assert_same(id, &kept.buried, &derived.buried);
+        let counts = |tube: &Tube| [tube.reserved, tube.urgent, tube.using, tube.watching];
+        assert_same(id, &counts(kept), &counts(derived));
+    }
+}
+
+fn assert_same<T: PartialEq + Debug>(what: &impl Debug, kept: &T, derived: &T) {
+    assert!(kept == derived, "{what:?}: is {kept:?}, but its facts say {derived:?}");
+}

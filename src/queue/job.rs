@@ -1,0 +1,68 @@
+//! One job: what it is and which state it is in.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::table::Recorded;
+use super::tube::TubeId;
+use super::{LogicalTime, SessionId};
+
+/// A ready job of a lower priority than this counts as urgent (protocol.txt, `stats`).
+pub(super) const URGENT_BELOW: u32 = 1024;
+
+/// A job. All of it is kept in a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    pub(super) tube: TubeId,
+    pub(super) priority: u32,
+    /// Seconds, as last given by put or release; kept when the job has become ready.
+    pub(super) delay: u32,
+    /// Seconds, at least 1.
+    pub(super) ttr: u32,
+    pub(super) created: LogicalTime,
+    pub(super) state: JobState,
+    pub(super) tallies: Tallies,
+    pub(super) body: Bytes,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum JobState {
+    Ready,
+    /// Held by a session, until a deadline.
+    Reserved {
+        by: SessionId,
+        deadline: LogicalTime,
+    },
+    /// Becomes ready at a time.
+    Delayed {
+        until: LogicalTime,
+    },
+    /// Set aside; the sequence is the order of burying in the whole state.
+    Buried {
+        sequence: u64,
+    },
+}
+
+/// How often things have happened to a job. They stop at their greatest value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tallies {
+    pub(super) reserves: u32,
+    pub(super) timeouts: u32,
+    pub(super) releases: u32,
+    pub(super) buries: u32,
+    pub(super) kicks: u32,
+}
+
+impl Recorded for Job {
+    type Facts = Self;
+
+    fn facts(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Adds one to a tally.
+pub(super) fn tally(count: &mut u32) {
+    *count = count.saturating_add(1);
+}

@@ -1,0 +1,144 @@
+//! Where jobs are: the only file that reads or changes the place of a job.
+//!
+//! Today every job is in memory. When cold jobs move into runs on disk (DESIGN D9), this is the
+//! seam: what is asked here (a job by its id, the first of a tube's ready, delayed or buried jobs,
+//! moving a job from one state to another) is all that the queue needs of a store.
+
+use super::counters::JobCounts;
+use super::deadline::{Deadlines, Timer};
+use super::job::{Job, JobState, URGENT_BELOW};
+use super::session::Session;
+use super::table::Table;
+use super::tube::{Tube, TubeId};
+use super::{JobId, Queue, SessionId};
+
+/// The indexes that know where a job is.
+pub(super) struct Places<'a> {
+    pub(super) tube: &'a mut Tube,
+    pub(super) sessions: &'a mut Table<SessionId, Session>,
+    pub(super) deadlines: &'a mut Deadlines,
+    pub(super) counts: &'a mut JobCounts,
+}
+
+impl Queue {
+    pub(super) fn job(&self, id: JobId) -> &Job {
+        self.jobs.get(&id).expect("a job that an index names exists")
+    }
+
+    pub(super) fn job_mut(&mut self, id: JobId) -> &mut Job {
+        self.jobs.change(&id).expect("a job that an index names exists")
+    }
+
+    /// The least of the tube's ready jobs by priority and id.
+    pub(super) fn first_ready(&self, tube: TubeId) -> Option<JobId> {
+        self.tube(tube).ready.first().map(|(_, job)| *job)
+    }
+
+    /// The tube's delayed job that is ready soonest.
+    pub(super) fn first_delayed(&self, tube: TubeId) -> Option<JobId> {
+        self.tube(tube).delayed.first().map(|(_, job)| *job)
+    }
+
+    /// The tube's job that was buried first, with its sequence.
+    pub(super) fn first_buried(&self, tube: TubeId) -> Option<(u64, JobId)> {
+        self.tube(tube).buried.first_key_value().map(|(sequence, job)| (*sequence, *job))
+    }
+
+    /// Adds a job in the state it says it is in.
+    pub(super) fn insert_job(&mut self, id: JobId, job: Job) {
+        let (tube, priority, state) = (job.tube, job.priority, job.state);
+        self.places(tube).enter(id, priority, state);
+        assert!(self.jobs.insert(id, job), "{id:?} is not new");
+    }
+
+    /// Brings a job from its state into another.
+    pub(super) fn move_job(&mut self, id: JobId, to: JobState) -> &mut Job {
+        let job = self.jobs.change(&id).expect("a job that is moved exists");
+        let from = std::mem::replace(&mut job.state, to);
+        let mut places = Places {
+            tube: self.tubes.change(&job.tube).expect("a job's tube exists"),
+            sessions: &mut self.sessions,
+            deadlines: &mut self.deadlines,
+            counts: &mut self.job_counts,
+        };
+        places.leave(id, job.priority, from);
+        places.enter(id, job.priority, to);
+        job
+    }
+
+    /// Takes a job out of the state, and its tube too if that was the last of it.
+    pub(super) fn remove_job(&mut self, id: JobId) {
+        let job = self.jobs.remove(&id).expect("a job that is removed exists");
+        self.places(job.tube).leave(id, job.priority, job.state);
+        self.drop_if_unused(job.tube);
+    }
+
+    fn places(&mut self, tube: TubeId) -> Places<'_> {
+        Places {
+            tube: self.tubes.change(&tube).expect("a job's tube exists"),
+            sessions: &mut self.sessions,
+            deadlines: &mut self.deadlines,
+            counts: &mut self.job_counts,
+        }
+    }
+}
+
+impl Places<'_> {
+    pub(super) fn enter(&mut self, id: JobId, priority: u32, state: JobState) {
+        match state {
+            JobState::Ready => {
+                self.tube.ready.insert((priority, id));
+                self.counts.ready += 1;
+                if priority < URGENT_BELOW {
+                    self.tube.urgent += 1;
+                    self.counts.urgent += 1;
+                }
+            }
+            JobState::Reserved { by, deadline } => {
+                let holder = self.sessions.change(&by).expect("a holder is a session");
+                holder.held.insert((deadline, id));
+                self.deadlines.add(deadline, Timer::Expiry(id));
+                self.tube.reserved += 1;
+                self.counts.reserved += 1;
+            }
+            JobState::Delayed { until } => {
+                self.tube.delayed.insert((until, id));
+                self.deadlines.add(until, Timer::Delay(id));
+                self.counts.delayed += 1;
+            }
+            JobState::Buried { sequence } => {
+                self.tube.buried.insert(sequence, id);
+                self.counts.buried += 1;
+            }
+        }
+    }
+
+    fn leave(&mut self, id: JobId, priority: u32, state: JobState) {
+        match state {
+            JobState::Ready => {
+                self.tube.ready.remove(&(priority, id));
+                self.counts.ready -= 1;
+                if priority < URGENT_BELOW {
+                    self.tube.urgent -= 1;
+                    self.counts.urgent -= 1;
+                }
+            }
+            JobState::Reserved { by, deadline } => {
+                let holder = self.sessions.change(&by).expect("a holder is a session");
+                holder.held.remove(&(deadline, id));
+                self.deadlines.remove(deadline, Timer::Expiry(id));
+                self.tube.reserved -= 1;
+                self.counts.reserved -= 1;
+            }
+            JobState::Delayed { until } => {
+                self.tube.delayed.remove(&(until, id));
+                self.deadlines.remove(until, Timer::Delay(id));
+                self.counts.delayed -= 1;
+            }
+            JobState::Buried { sequence } => {
+                self.tube.buried.remove(&sequence);
+                self.counts.buried -= 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! From the records of a checkpoint back to a state.
+//!
+//! Records come from a disk or from another member, so everything that the rest of the queue relies
+//! on is checked here, and a contradiction is an error, never a panic.
+
+use std::collections::BTreeSet;
+
+use beanpole_protocol::TubeName;
+
+use super::checkpoint::{Header, Kept, Lengths, Record};
+use super::continuation::Continuation;
+use super::deadline::{Timer, warning_time};
+use super::job::JobState;
+use super::jobs::Places;
+use super::session::{HeldUp, Member, Session};
+use super::tube::{Tube, TubeFacts, TubeId};
+use super::{JobId, MemberId, Queue, SessionId};
+
+/// Numbers above this are not believed: a counter that starts below it does not overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// Records that are not a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// There is no header where one must be.
+    #[error("the first record is not a header")]
+    NoHeader,
+    /// There is a header where none may be.
+    #[error("there is a second header")]
+    SecondHeader,
+    /// Records are missing, or there are too many.
+    #[error("the header announces {announced:?}, but the records are {found:?}")]
+    Incomplete {
+        /// By the header.
+        announced: Lengths,
+        /// Among the records.
+        found: Lengths,
+    },
+    /// A record contradicts itself or others.
+    #[error("{item:?}: {rule}")]
+    Contradiction {
+        /// What the record is of.
+        item: Item,
+        /// What it does not keep.
+        rule: &'static str,
+    },
+}
+
+/// What a record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is a kind of record with its key")]
+pub enum Item {
+    Header,
+    Member(MemberId),
+    Tube(TubeId),
+    Session(SessionId),
+    Job(JobId),
+    Continuation(u64),
+}
+
+impl Queue {
+    /// The state that `records` are a checkpoint of.
+    ///
+    /// # Errors
+    ///
+    /// [`RestoreError`] when the records are incomplete or contradict each other.
+    pub fn restore(records: impl Iterator<Item = Record>) -> Result<Self, RestoreError> {
+        let mut records = records;
+        let Some(Record::Header(header)) = records.next() else {
+            return Err(RestoreError::NoHeader);
+        };
+        let mut queue = Self::without_tubes();
+        queue.clock = header.clock;
+        queue.next = header.next;
+        queue.totals = header.totals;
+        for record in records {
+            queue.add_record(record)?;
+        }
+        let found = queue.lengths();
+        if found != header.lengths {
+            return Err(RestoreError::Incomplete { announced: header.lengths, found });
+        }
+        check_numbers(&header)?;
+        queue.derive_tubes()?;
+        queue.derive_sessions()?;
+        queue.derive_jobs()?;
+        queue.derive_waits()?;
+        queue.check_continuations()?;
+        queue.check_tubes()?;
+        Ok(queue)
+    }
+
+    fn add_record(&mut self, record: Record) -> Result<(), RestoreError> {
+        let (item, new) = match record {
+            Record::Header(_) => return Err(RestoreError::SecondHeader),
+            Record::Member(id, facts) => {
+                (Item::Member(id), self.members.insert(id, Member::new(facts)))
+            }
+            Record::Tube(id, facts) => (Item::Tube(id), self.tubes.insert(id, Tube::new(facts))),
+            Record::Session(id, facts) => {
+                (Item::Session(id), self.sessions.insert(id, Session::new(facts)))
+            }
+            Record::Job(id, job) => (Item::Job(id), self.jobs.insert(id, job)),
+            Record::Continuation(id, Kept(kept)) => {
+                (Item::Continuation(id.0), self.continuations.insert(id, kept))
+            }
+        };
+        require(new, item, "is recorded twice")
+    }
+
+    fn derive_tubes(&mut self) -> Result<(), RestoreError> {
+        let mut order = vec![None; self.tubes.len()];
+        for (id, tube) in self.tubes.iter() {
+            let item = Item::Tube(*id);
+            let TubeFacts { name, place, pause, .. } = &tube.facts;
+            require(id.0 < self.next.tube, item, "was not given out yet")?;
+            require(tube.facts.is_plausible(), item, "has a counter that is too large")?;
+            let new = self.tube_ids.insert(name.clone(), *id).is_none();
+            require(new, item, "has the name of another")?;
+            let place = usize::try_from(*place).ok().and_then(|place| order.get_mut(place));
+            let earlier = place.map(|place| place.replace(*id));
+            require(earlier == Some(None), item, "has no place of its own")?;
+            if let Some(pause) = pause {
+                self.deadlines.add(pause.until, Timer::Pause(*id));
+            }
+        }
+        // As many tubes as places, each in one of its own: every place is filled.
+        self.tube_order = order.into_iter().flatten().collect();
+        let default = self.tube_ids.get(&TubeName::default_tube());
+        require(default == Some(&TubeId::DEFAULT), Item::Tube(TubeId::DEFAULT), "is not `default`")
+    }
+
+    fn derive_sessions(&mut self) -> Result<(), RestoreError> {
+        let closings = self.sessions_being_ended();
+        let lives = self.members_ending_lives();
+        for (id, session) in self.sessions.iter() {
+            let item = Item::Session(*id);
+            let facts = &session.facts;
+            let member = self.members.change(&id.member);
+            let member = member.ok_or(contradiction(item, "is of an unknown member"))?;
+            let current = member.facts.incarnation == id.incarnation;
+            require(id.incarnation <= member.facts.incarnation, item, "is of a life to come")?;
+            require(current || lives.contains(&id.member), item, "is left over")?;
+            if facts.closing {
+                require(facts.has_let_go(), item, "is closing but has not let go")?;
+                require(!current || closings.contains(id), item, "is closing for ever")?;
+                continue;
+            }
+            if current {
+                member.add(facts);
+            }
+            let distinct: BTreeSet<_> = facts.watched.iter().collect();
+            require(!distinct.is_empty(), item, "watches nothing")?;
+            require(distinct.len() == facts.watched.len(), item, "watches a tube twice")?;
+            let used = self.tubes.change(&facts.used);
+            used.ok_or(contradiction(item, "uses a tube that is not there"))?.using += 1;
+            for tube in &facts.watched {
+                let tube = self.tubes.change(tube);
+                tube.ok_or(contradiction(item, "watches a tube that is not there"))?.watching += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn derive_jobs(&mut self) -> Result<(), RestoreError> {
+        for (id, job) in self.jobs.iter() {
+            let item = Item::Job(*id);
+            require((1..self.next.job).contains(&id.0), item, "was not given out yet")?;
+            require(job.ttr > 0, item, "has no time to run")?;
+            let tube = self.tubes.change(&job.tube);
+            let tube = tube.ok_or(contradiction(item, "is in a tube that is not there"))?;
+            match job.state {
+                JobState::Ready | JobState::Delayed { .. } => {}
+                JobState::Reserved { by, .. } => {
+                    require(self.sessions.contains(&by), item, "is held by nobody")?;
+                }
+                JobState::Buried { sequence } => {
+                    require(sequence < self.next.bury, item, "was not buried yet")?;
+                    let alone = !tube.buried.contains_key(&sequence);
+                    require(alone, item, "was buried together with another")?;
+                }
+            }
+            let mut places = Places {
+                tube,
+                sessions: &mut self.sessions,
+                deadlines: &mut self.deadlines,
+                counts: &mut self.job_counts,
+            };
+            places.enter(*id, job.priority, job.state);
+        }
+        Ok(())
+    }
+
+    fn derive_waits(&mut self) -> Result<(), RestoreError> {
+        let kicking = self.sessions_kicking();
+        for (id, session) in self.sessions.iter() {
+            let item = Item::Session(*id);
+            let (sequence, until) = match session.facts.held_up {
+                HeldUp::No => continue,
+                HeldUp::Kick => {
+                    require(kicking.contains(id), item, "waits for a kick that is not there")?;
+                    continue;
+                }
+                HeldUp::Reserve { sequence, until } => (sequence, until),
+            };
+            require(sequence < self.next.wait, item, "has not begun to wait yet")?;
+            if let Some(until) = until {
+                self.deadlines.add(until, Timer::WaitOver(*id));
+            }
+            if let Some((deadline, _)) = session.held.first() {
+                self.deadlines.add(warning_time(*deadline), Timer::DeadlineSoon(*id));
+            }
+            if !self.is_of_current_life(*id) {
+                continue;
+            }
+            for tube in &session.facts.watched {
+                let tube = self.tubes.change(tube).expect("watched tubes were checked");
+                let alone = tube.waiters.insert(sequence, *id).is_none();
+                require(alone, item, "began to wait together with another")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_continuations(&self) -> Result<(), RestoreError> {
+        for (id, continuation) in self.continuations.iter() {
+            let item = Item::Continuation(id.0);
+            require(id.0 < self.next.continuation, item, "was not given out yet")?;
+            match continuation {
+                Continuation::EndLives { member } => {
+                    require(self.members.contains(member), item, "is of an unknown member")?;
+                }
+                // Who is answered, or ended, may be gone already.
+                Continuation::EndSession { session } => {
+                    let ended = self.sessions.get(session);
+                    let ending = ended.is_none_or(|session| session.facts.closing);
+                    require(ending, item, "ends a session that has not closed")?;
+                }
+                Continuation::Kick { kick, .. } => {
+                    require(kick.is_plausible(), item, "has a counter that is too large")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tubes(&self) -> Result<(), RestoreError> {
+        for (id, tube) in self.tubes.iter() {
+            let item = Item::Tube(*id);
+            require(*id == TubeId::DEFAULT || !tube.is_unused(), item, "is there for nothing")?;
+            // The waiters of earlier lives are left out by a restore.
+            let idle = tube.ready.is_empty() || tube.waiters.is_empty();
+            require(tube.is_paused() || idle, item, "has ready jobs and waiters")?;
+        }
+        Ok(())
+    }
+
+    fn sessions_being_ended(&self) -> BTreeSet<SessionId> {
+        let session = |kept: &Continuation| match kept {
+            Continuation::EndSession { session } => Some(*session),
+            _ => None,
+        };
+        self.continuations.iter().filter_map(|(_, kept)| session(kept)).collect()
+    }
+
+    fn members_ending_lives(&self) -> BTreeSet<MemberId> {
+        let member = |kept: &Continuation| match kept {
+            Continuation::EndLives { member } => Some(*member),
+            _ => None,
+        };
+        self.continuations.iter().filter_map(|(_, kept)| member(kept)).collect()
+    }
+
+    fn sessions_kicking(&self) -> BTreeSet<SessionId> {
+        let session = |kept: &Continuation| match kept {
+            Continuation::Kick { session, .. } => Some(*session),
+            _ => None,
+        };
+        self.continuations.iter().filter_map(|(_, kept)| session(kept)).collect()
+    }
+}
+
+fn check_numbers(header: &Header) -> Result<(), RestoreError> {
+    let plausible = header.next.all().iter().chain(&header.totals.all()).all(is_plausible);
+    require(plausible, Item::Header, "has a number that is too large")
+}
+
+/// Whether a counter is so small that it does not overflow in this world.
+pub(super) fn is_plausible(number: &u64) -> bool {
+    *number <= NUMBER_MAX
+}
+
+fn require(kept: bool, item: Item, rule: &'static str) -> Result<(), RestoreError> {
+    if kept { Ok(()) } else { Err(contradiction(item, rule)) }
+}
+
+fn contradiction(item: Item, rule: &'static str) -> RestoreError {
+    RestoreError::Contradiction { item, rule }
+}

@@ -1,0 +1,188 @@
+//! Tubes: what they hold, how they come and go, and their pauses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use beanpole_protocol::TubeName;
+use serde::{Deserialize, Serialize};
+
+use super::deadline::Timer;
+use super::restore::is_plausible;
+use super::table::Recorded;
+use super::work::Work;
+use super::{JobId, LogicalTime, Outcome, Queue, SessionId};
+
+/// A tube, by its place in the order of creation. Never used twice: a tube that is made anew under
+/// its old name has another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TubeId(pub(super) u64);
+
+impl TubeId {
+    /// The tube that always exists.
+    pub(super) const DEFAULT: Self = Self(0);
+}
+
+/// What a checkpoint keeps of a tube.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TubeFacts {
+    pub(super) name: TubeName,
+    /// Its place in the list of tubes.
+    pub(super) place: u64,
+    pub(super) pause: Option<Pause>,
+    /// Jobs put into it since it was made.
+    pub(super) total_jobs: u64,
+    /// Jobs deleted from it by `delete`.
+    pub(super) deletes: u64,
+    /// Pauses that it was given.
+    pub(super) pauses: u64,
+}
+
+/// A pause of a tube.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pause {
+    pub(super) until: LogicalTime,
+    /// Its whole length in seconds.
+    pub(super) length: u32,
+}
+
+/// A tube with the indexes over its jobs and its sessions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tube {
+    pub(super) facts: TubeFacts,
+    pub(super) ready: BTreeSet<(u32, JobId)>,
+    pub(super) delayed: BTreeSet<(LogicalTime, JobId)>,
+    /// In order of burying.
+    pub(super) buried: BTreeMap<u64, JobId>,
+    pub(super) reserved: u64,
+    /// Ready jobs that count as urgent.
+    pub(super) urgent: u64,
+    /// Sessions that use it.
+    pub(super) using: u64,
+    /// Sessions that watch it.
+    pub(super) watching: u64,
+    /// Sessions that wait for a job from it, in order of waiting. May still name sessions of
+    /// earlier lives of a member, which are passed over.
+    pub(super) waiters: BTreeMap<u64, SessionId>,
+}
+
+impl Recorded for Tube {
+    type Facts = TubeFacts;
+
+    fn facts(&self) -> TubeFacts {
+        self.facts.clone()
+    }
+}
+
+impl Tube {
+    pub(super) fn new(facts: TubeFacts) -> Self {
+        Self {
+            facts,
+            ready: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            buried: BTreeMap::new(),
+            reserved: 0,
+            urgent: 0,
+            using: 0,
+            watching: 0,
+            waiters: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.facts.pause.is_some()
+    }
+
+    /// Whether nobody uses or watches it and no job is in it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.using == 0
+            && self.watching == 0
+            && self.reserved == 0
+            && self.ready.is_empty()
+            && self.delayed.is_empty()
+            && self.buried.is_empty()
+    }
+}
+
+impl TubeFacts {
+    pub(super) fn new(name: TubeName, place: u64) -> Self {
+        Self { name, place, pause: None, total_jobs: 0, deletes: 0, pauses: 0 }
+    }
+
+    /// Whether no counter can overflow.
+    pub(super) fn is_plausible(&self) -> bool {
+        [self.total_jobs, self.deletes, self.pauses].iter().all(is_plausible)
+    }
+}
+
+impl Queue {
+    pub(super) fn tube(&self, id: TubeId) -> &Tube {
+        self.tubes.get(&id).expect("a tube that is referred to exists")
+    }
+
+    pub(super) fn tube_mut(&mut self, id: TubeId) -> &mut Tube {
+        self.tubes.change(&id).expect("a tube that is referred to exists")
+    }
+
+    /// The tube of that name, made if need be.
+    pub(super) fn tube_named(&mut self, name: &TubeName) -> TubeId {
+        if let Some(id) = self.tube_ids.get(name) {
+            return *id;
+        }
+        let id = TubeId(self.next.tube);
+        self.next.tube += 1;
+        let tube = Tube::new(TubeFacts::new(name.clone(), self.tube_order.len() as u64));
+        assert!(self.tubes.insert(id, tube), "{id:?} is not new");
+        self.tube_ids.insert(name.clone(), id);
+        self.tube_order.push(id);
+        id
+    }
+
+    /// Ends the tube if nothing is left of it. Its counters and its pause end with it.
+    pub(super) fn drop_if_unused(&mut self, id: TubeId) {
+        if id == TubeId::DEFAULT || !self.tube(id).is_unused() {
+            return;
+        }
+        let tube = self.tubes.remove(&id).expect("it was just looked at");
+        if let Some(pause) = tube.facts.pause {
+            self.deadlines.remove(pause.until, Timer::Pause(id));
+        }
+        self.tube_ids.remove(&tube.facts.name);
+        let place = usize::try_from(tube.facts.place).expect("a place in a list fits");
+        self.tube_order.swap_remove(place);
+        if let Some(moved) = self.tube_order.get(place).copied() {
+            self.tube_mut(moved).facts.place = tube.facts.place;
+        }
+    }
+
+    pub(super) fn pause_tube(&mut self, name: &TubeName, delay: u32, work: &mut Work) -> Outcome {
+        let Some(id) = self.tube_ids.get(name).copied() else {
+            return Outcome::NotFound;
+        };
+        let pause = Pause { until: self.after_seconds(delay), length: delay };
+        let tube = self.tube_mut(id);
+        tube.facts.pauses += 1;
+        if let Some(earlier) = tube.facts.pause.replace(pause) {
+            self.deadlines.remove(earlier.until, Timer::Pause(id));
+        }
+        self.deadlines.add(pause.until, Timer::Pause(id));
+        if delay == 0 {
+            self.end_pause(id, work);
+        }
+        Outcome::Paused
+    }
+
+    /// Hands the tube's ready jobs to those who wait, and ends the pause when that is done. The
+    /// tube counts as paused until then, so that nobody overtakes the waiters between two entries.
+    pub(super) fn end_pause(&mut self, id: TubeId, work: &mut Work) {
+        while let Some(waiter) = self.first_waiter(id)
+            && let Some(job) = self.first_ready(id)
+        {
+            if work.is_used_up() {
+                return;
+            }
+            work.spend(1);
+            self.hand_over(job, waiter, work);
+        }
+        let ended = self.tube_mut(id).facts.pause.take().expect("a pause that ends was there");
+        self.deadlines.remove(ended.until, Timer::Pause(id));
+    }
+}
