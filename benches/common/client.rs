@@ -1,0 +1,73 @@
+//! A blocking client for what is not measured closely: preparing a server and asking for its
+//! statistics.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use super::wire::{Reply, next_reply};
+
+/// How long a single reply may take before the run counts as hung.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+const READ_SIZE_BYTES: usize = 64 * 1024;
+
+/// One connection.
+pub(crate) struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+    consumed: usize,
+}
+
+impl Client {
+    /// Connects, with Nagle's algorithm off.
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+        Ok(Self { stream, received: Vec::new(), consumed: 0 })
+    }
+
+    /// Sends whole commands, one or many.
+    pub(crate) fn send(&mut self, commands: &[u8]) -> io::Result<()> {
+        self.stream.write_all(commands)
+    }
+
+    /// Waits for the next reply.
+    pub(crate) fn receive(&mut self) -> io::Result<Reply<'_>> {
+        while next_reply(&self.received[self.consumed..]).is_none() {
+            self.fill()?;
+        }
+        let (reply, length) =
+            next_reply(&self.received[self.consumed..]).expect("the loop above saw a whole reply");
+        self.consumed += length;
+        Ok(reply)
+    }
+
+    /// One field of `stats-tube default`.
+    pub(crate) fn default_tube_stat(&mut self, field: &str) -> io::Result<u64> {
+        self.send(b"stats-tube default\r\n")?;
+        let Reply::Ok(yaml) = self.receive()? else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "stats-tube was refused"));
+        };
+        let yaml = String::from_utf8_lossy(yaml);
+        let value = yaml.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
+        value.and_then(|value| value.parse().ok()).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("stats-tube has no {field}"))
+        })
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.received.drain(..self.consumed);
+        self.consumed = 0;
+        let filled = self.received.len();
+        self.received.resize(filled + READ_SIZE_BYTES, 0);
+        let count = self.stream.read(&mut self.received[filled..])?;
+        self.received.truncate(filled + count);
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up"));
+        }
+        Ok(())
+    }
+}
