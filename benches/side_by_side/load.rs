@@ -25,6 +25,7 @@ use crate::common::{
 const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
 const STALL_SECONDS: u64 = 30;
+const LATENCY_NS_MAX: u64 = 120_000_000_000;
 /// Rounds that each connection should get on average before the window may end: with many commands
 /// under way a slow server would otherwise be measured in only one kind of command.
 const ROUNDS_MIN: u64 = 2;
@@ -163,7 +164,8 @@ impl<'a> Generator<'a> {
             stopping: false,
             commands: 0,
             rounds: 0,
-            latency: Histogram::new(2).expect("two digits are a valid precision"),
+            latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2)
+                .expect("the bounds are in order and the digits few"),
         })
     }
 

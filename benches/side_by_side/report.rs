@@ -76,9 +76,8 @@ impl Report {
 const FIGURES_HEAD: &str = "
 Commands per second: median over the rounds [least-most]. Latency: from sending a batch to each of
 its replies, all commands of the workload, median of the rounds. The right-hand columns say where
-time goes: the server's processor time per command, the processors it kept busy, its
-resident memory at the end, and the share of one
-processor that the load generator took (`*`: the generator was the limit).
+time goes: the server's processor time per command, the processors it kept busy, its resident memory
+at the end, and the share of one processor that the load generator took (`*`: it was the limit).
 
 | workload | connections x depth, body | server | commands/s | p50 ms | p99 ms | server us/command | server cores | server MiB | generator |
 |---|---|---|---|---|---|---|---|---|---|
