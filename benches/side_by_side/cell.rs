@@ -4,6 +4,8 @@ use std::fmt;
 
 use clap::ValueEnum;
 
+use super::batch::Step;
+
 /// What the connections do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Workload {
@@ -39,14 +41,6 @@ impl fmt::Display for Workload {
             Self::Cycle => "put+reserve+delete",
         })
     }
-}
-
-/// A kind of command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Put,
-    Reserve,
-    Delete,
 }
 
 /// How the load is shaped.

@@ -13,19 +13,16 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    cell::{Shape, Step},
-    ledger::{Ledger, LedgerError},
+    batch::{Batch, BatchError, Step},
+    cell::Shape,
+    ledger::Ledger,
+    wire::next_reply,
 };
-use crate::common::{
-    clock,
-    wire::{Reply, next_reply},
-};
+use crate::common::clock;
 
 /// TTR of the jobs, in seconds: far longer than any cell, so that none expires.
 const TTR_SECONDS: u32 = 3600;
 const RESERVE: &[u8] = b"reserve\r\n";
-/// Characters of a wrong reply that are shown.
-const SHOWN_REPLY_BYTES: usize = 80;
 
 /// Something that must not happen happened; the bench ends.
 #[derive(Debug, Error)]
@@ -36,18 +33,9 @@ pub(crate) enum LoadError {
     /// The server hung up.
     #[error("the server hung up")]
     HungUp,
-    /// A reply that does not answer the command.
-    #[error("{step:?} was answered with {reply:?}")]
-    WrongReply { step: Step, reply: String },
-    /// A job came back with another body than it was put with.
-    #[error("job {id} came back with {length} bytes, not as it was put")]
-    WrongBody { id: u64, length: usize },
-    /// More replies than commands.
-    #[error("a reply without a command")]
-    Unasked,
-    /// A job was put, handed out or deleted twice.
+    /// A reply that must not be.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Batch(#[from] BatchError),
     /// No reply at all for a long time.
     #[error("no reply for {0} seconds with commands under way")]
     Stalled(u64),
@@ -90,13 +78,10 @@ pub(crate) struct Progress {
 /// One connection.
 pub(crate) struct Connection {
     stream: TcpStream,
-    step: Step,
-    batch: usize,
-    answered: usize,
+    batch: Batch,
     written: usize,
     started: Instant,
     incomplete: Vec<u8>,
-    reserved_ids: Vec<u64>,
     deletes: Vec<u8>,
 }
 
@@ -108,25 +93,17 @@ impl Connection {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
-            step: Step::Put,
-            batch: 0,
-            answered: 0,
+            batch: Batch::new(shape.depth),
             written: 0,
             started: clock::now(),
             incomplete: Vec::new(),
-            reserved_ids: Vec::with_capacity(shape.depth),
             deletes: Vec::new(),
         })
     }
 
-    /// The kind of command under way.
-    pub(crate) fn step(&self) -> Step {
-        self.step
-    }
-
-    /// How many commands the last batch had.
-    pub(crate) fn batch(&self) -> usize {
-        self.batch
+    /// The commands under way, or the last ones.
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
     }
 
     /// Sends `count` commands of one kind, as far as the socket takes them; true when all are out.
@@ -136,18 +113,12 @@ impl Connection {
         count: usize,
         requests: &Requests,
     ) -> Result<bool, LoadError> {
-        self.step = step;
-        self.batch = count;
-        self.answered = 0;
+        self.batch.begin(step, count);
         self.written = 0;
-        match step {
-            Step::Put => {}
-            Step::Reserve => self.reserved_ids.clear(),
-            Step::Delete => {
-                self.deletes.clear();
-                for id in &self.reserved_ids {
-                    write!(self.deletes, "delete {id}\r\n")?;
-                }
+        if step == Step::Delete {
+            self.deletes.clear();
+            for id in self.batch.reserved_ids() {
+                write!(self.deletes, "delete {id}\r\n")?;
             }
         }
         self.started = clock::now();
@@ -156,9 +127,9 @@ impl Connection {
 
     /// Writes what the socket did not take before; true when all is out.
     pub(crate) fn go_on_writing(&mut self, requests: &Requests) -> Result<bool, LoadError> {
-        let bytes = match self.step {
-            Step::Put => &requests.puts[..self.batch * requests.put_bytes],
-            Step::Reserve => &requests.reserves[..self.batch * RESERVE.len()],
+        let bytes = match self.batch.step() {
+            Step::Put => &requests.puts[..self.batch.commands() * requests.put_bytes],
+            Step::Reserve => &requests.reserves[..self.batch.commands() * RESERVE.len()],
             Step::Delete => &self.deletes,
         };
         while self.written < bytes.len() {
@@ -190,60 +161,24 @@ impl Connection {
         let latency = clock::now() - self.started;
         let received = &scratch[..kept + count];
         let mut consumed = 0;
-        let answered_before = self.answered;
+        let answered_before = self.batch.answered();
         while let Some((reply, length)) = next_reply(&received[consumed..]) {
-            self.check(reply, requests, ledger)?;
+            self.batch.answer(reply, &requests.body, ledger)?;
             consumed += length;
         }
         self.incomplete.clear();
         self.incomplete.extend_from_slice(&received[consumed..]);
         Ok(Progress {
-            replies: u64::try_from(self.answered - answered_before).expect("usize fits into u64"),
+            replies: u64::try_from(self.batch.answered() - answered_before)
+                .expect("usize fits into u64"),
             latency_ns: u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX),
-            batch_done: self.answered == self.batch,
+            batch_done: self.batch.answered() == self.batch.commands(),
         })
-    }
-
-    fn check(
-        &mut self,
-        reply: Reply<'_>,
-        requests: &Requests,
-        ledger: &mut Ledger,
-    ) -> Result<(), LoadError> {
-        if self.answered == self.batch {
-            return Err(LoadError::Unasked);
-        }
-        match (self.step, reply) {
-            (Step::Put, Reply::Inserted(id)) => ledger.put(id)?,
-            (Step::Reserve, Reply::Reserved { id, body }) => {
-                if body != requests.body {
-                    return Err(LoadError::WrongBody { id, length: body.len() });
-                }
-                ledger.reserved(id)?;
-                self.reserved_ids.push(id);
-            }
-            (Step::Delete, Reply::Deleted) => ledger.deleted(self.reserved_ids[self.answered])?,
-            (step, reply) => return Err(LoadError::WrongReply { step, reply: shown(reply) }),
-        }
-        self.answered += 1;
-        Ok(())
     }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
-    }
-}
-
-fn shown(reply: Reply<'_>) -> String {
-    match reply {
-        Reply::Line(line) => {
-            String::from_utf8_lossy(&line[..line.len().min(SHOWN_REPLY_BYTES)]).into_owned()
-        }
-        Reply::Inserted(id) => format!("INSERTED {id}"),
-        Reply::Reserved { id, body } => format!("RESERVED {id} {}", body.len()),
-        Reply::Deleted => String::from("DELETED"),
-        Reply::Ok(data) => format!("OK {}", data.len()),
     }
 }

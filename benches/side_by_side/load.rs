@@ -13,7 +13,8 @@ use rustix::{
 };
 
 use super::{
-    cell::{Cell, Step, Workload},
+    batch::Step,
+    cell::{Cell, Workload},
     connection::{Connection, LoadError, Requests},
     ledger::Ledger,
 };
@@ -225,9 +226,9 @@ impl<'a> Generator<'a> {
         if !progress.batch_done {
             return Ok(());
         }
-        let (step, batch) = (connection.step(), connection.batch());
-        match self.cell.workload.after(step) {
-            Some(next) => self.begin_batch(index, next, batch),
+        let commands = connection.batch().commands();
+        match self.cell.workload.after(connection.batch().step()) {
+            Some(next) => self.begin_batch(index, next, commands),
             None => {
                 self.rounds += 1;
                 self.busy -= 1;

@@ -9,6 +9,7 @@
 mod common;
 
 mod aims;
+mod batch;
 mod cell;
 mod connection;
 mod ledger;
@@ -29,6 +30,7 @@ use common::{
     client::Client,
     machine,
     server::{self, Server, ServerKind},
+    wire,
 };
 use ledger::Ledger;
 use load::{Measure, Times};

@@ -123,7 +123,9 @@ impl Consumers {
                 self.early += u64::from(arrived < due);
                 let late = arrived.saturating_sub(due);
                 self.lateness.record(u64::try_from(late.as_nanos())?)?;
-                write!(self.streams[index].0, "delete {id}\r\nreserve\r\n")?;
+                // One write: `write!` on a socket sends each piece by itself.
+                let commands = format!("delete {id}\r\nreserve\r\n");
+                self.streams[index].0.write_all(commands.as_bytes())?;
             }
             other => return Err(format!("a consumer was told {other:?}").into()),
         }
