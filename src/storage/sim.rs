@@ -1,0 +1,706 @@
+//! A disk in memory that can lose its power, for tests.
+//!
+//! Every file has its durable bytes and the list of writes since its last sync; every directory
+//! its durable entries and the list of changes since its last sync. [`SimDisk::crash`] makes a disk
+//! as a power failure may leave it: of what was not synced, any set of 512-byte sectors survives.
+//! [`SimDisk::kill`] makes the one that a killed process leaves: nothing is lost, nothing is
+//! synced. Not a model of anything: permissions, links, times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::disk::{Disk, DiskFile, DiskLock};
+
+/// The unit in which a write survives a power failure or not.
+pub const SECTOR_BYTES: usize = 512;
+
+/// What of the unsynced changes survives a power failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Nothing.
+    LoseAll,
+    /// Everything.
+    KeepAll,
+    /// Everything but one write, counted from 0 over [`SimDisk::pending_writes`].
+    Missing {
+        /// The write that is lost.
+        write: usize,
+    },
+    /// Everything, but of one write only its first sectors.
+    Torn {
+        /// The write that is torn, counted from 0 over [`SimDisk::pending_writes`].
+        write: usize,
+        /// How many of its sectors survive.
+        sectors: usize,
+    },
+    /// Of each file either a prefix of its writes, the last one torn (seven times in ten), or any
+    /// set of sectors; of each directory a prefix of its changes.
+    Random {
+        /// The same seed gives the same survivors.
+        seed: u64,
+    },
+}
+
+/// A disk in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    files: Vec<FileState>,
+    dirs: BTreeMap<PathBuf, DirState>,
+    locks: BTreeSet<PathBuf>,
+    faults: Faults,
+    changes: u64,
+}
+
+#[derive(Clone, Default)]
+struct FileState {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+    pending: Vec<(u64, FileChange)>,
+}
+
+#[derive(Clone)]
+enum FileChange {
+    Write { offset: usize, bytes: Vec<u8> },
+    Length(usize),
+}
+
+#[derive(Clone, Default)]
+struct DirState {
+    durable: BTreeMap<String, usize>,
+    current: BTreeMap<String, usize>,
+    pending: Vec<DirChange>,
+}
+
+#[derive(Clone)]
+enum DirChange {
+    Link { name: String, file: usize },
+    Unlink { name: String },
+    Rename { from: String, to: String },
+}
+
+#[derive(Clone, Default)]
+struct Faults {
+    sync_countdown: Option<u64>,
+    power_countdown: Option<u64>,
+    capacity_bytes: Option<u64>,
+    write_bytes_max: Option<usize>,
+    unreadable: BTreeSet<PathBuf>,
+}
+
+impl SimDisk {
+    /// An empty disk with a root directory.
+    pub fn new() -> Self {
+        let disk = Self::default();
+        disk.state.lock().dirs.insert(PathBuf::from("/"), DirState::default());
+        disk
+    }
+
+    /// The disk as a power failure may leave it. This one stays as it is.
+    pub fn crash(&self, crash: Crash) -> Self {
+        let mut state = self.state.lock().clone();
+        state.faults = Faults::default();
+        state.locks.clear();
+        let order = state.pending_writes();
+        for (id, file) in state.files.iter_mut().enumerate() {
+            file.survive(crash, id, &order);
+        }
+        for (position, dir) in state.dirs.values_mut().enumerate() {
+            dir.survive(crash, position);
+        }
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The disk as a killed process leaves it: all that was written is there, and may still be lost
+    /// by a later [`crash`](Self::crash). This one stays as it is.
+    pub fn kill(&self) -> Self {
+        let mut state = self.state.lock().clone();
+        state.faults = Faults::default();
+        state.locks.clear();
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The lengths of the unsynced writes of all files, oldest first.
+    pub fn pending_writes(&self) -> Vec<usize> {
+        self.state.lock().pending_writes().iter().map(|write| write.length).collect()
+    }
+
+    /// How many changes (writes, syncs, names) were asked for so far.
+    pub fn changes(&self) -> u64 {
+        self.state.lock().changes
+    }
+
+    /// Fails the `n`-th sync of a file or directory from now (1 is the next) with an I/O error. As
+    /// on ext4, what it should have made durable stays readable, is not durable, and is not made so
+    /// by a later sync.
+    pub fn fail_sync(&self, n: u64) {
+        self.state.lock().faults.sync_countdown = Some(n);
+    }
+
+    /// After `changes` more changes, everything fails, as if the machine had lost its power.
+    pub fn power_off_after(&self, changes: u64) {
+        self.state.lock().faults.power_countdown = Some(changes);
+    }
+
+    /// The sum of the lengths of all named files may not pass `bytes`; `None` lifts the limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().faults.capacity_bytes = bytes;
+    }
+
+    /// No single write writes more than `bytes`.
+    pub fn set_write_bytes_max(&self, bytes: Option<usize>) {
+        self.state.lock().faults.write_bytes_max = bytes;
+    }
+
+    /// Reads of this file fail with an I/O error.
+    pub fn fail_reads(&self, path: &Path) {
+        self.state.lock().faults.unreadable.insert(path.to_path_buf());
+    }
+
+    /// Changes the bytes of a file behind everybody's back, durably. Returns false when there is
+    /// no such file.
+    pub fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut state = self.state.lock();
+        let Ok(id) = state.find(path) else { return false };
+        let file = &mut state.files[id];
+        change(&mut file.current);
+        file.durable = file.current.clone();
+        file.pending.clear();
+        true
+    }
+
+    /// The bytes of a file as a reader sees them.
+    pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state.lock();
+        let id = state.find(path).ok()?;
+        Some(state.files[id].current.clone())
+    }
+
+    /// The sum of the lengths of all named files.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
+    }
+}
+
+struct PendingWrite {
+    stamp: u64,
+    length: usize,
+}
+
+impl State {
+    /// One more change: an error when the power is off.
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.faults.power_countdown {
+            Some(0) => return Err(power_is_off()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.changes += 1;
+        Ok(())
+    }
+
+    fn check_power(&self) -> io::Result<()> {
+        if self.faults.power_countdown == Some(0) { Err(power_is_off()) } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<bool> {
+        self.change()?;
+        match &mut self.faults.sync_countdown {
+            Some(1) => {
+                self.faults.sync_countdown = None;
+                return Ok(false);
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(true)
+    }
+
+    fn dir(&mut self, path: &Path) -> io::Result<(&mut DirState, String)> {
+        let (dir, name) = split(path)?;
+        let dir = self.dirs.get_mut(dir).ok_or(ErrorKind::NotFound)?;
+        Ok((dir, name.to_owned()))
+    }
+
+    fn find(&self, path: &Path) -> io::Result<usize> {
+        self.check_power()?;
+        let (dir, name) = split(path)?;
+        let dir = self.dirs.get(dir).ok_or(ErrorKind::NotFound)?;
+        dir.current.get(name).copied().ok_or(ErrorKind::NotFound.into())
+    }
+
+    fn is_unreadable(&self, file: usize) -> bool {
+        self.faults.unreadable.iter().any(|path| self.find(path).is_ok_and(|found| found == file))
+    }
+
+    fn used_bytes(&self) -> u64 {
+        let named = self.dirs.values().flat_map(|dir| dir.current.values());
+        named.map(|&id| self.files[id].current.len() as u64).sum()
+    }
+
+    /// How much longer files may become.
+    fn room_bytes(&self) -> usize {
+        let capacity = self.faults.capacity_bytes.unwrap_or(u64::MAX >> 1);
+        usize::try_from(capacity.saturating_sub(self.used_bytes())).unwrap_or(usize::MAX)
+    }
+
+    fn pending_writes(&self) -> Vec<PendingWrite> {
+        let changes = self.files.iter().flat_map(|file| &file.pending);
+        let mut writes: Vec<_> = changes
+            .filter_map(|(stamp, change)| match change {
+                FileChange::Write { bytes, .. } => {
+                    Some(PendingWrite { stamp: *stamp, length: bytes.len() })
+                }
+                FileChange::Length(_) => None,
+            })
+            .collect();
+        writes.sort_by_key(|write| write.stamp);
+        writes
+    }
+}
+
+impl FileState {
+    fn survive(&mut self, crash: Crash, id: usize, order: &[PendingWrite]) {
+        let pending = std::mem::take(&mut self.pending);
+        let stamp_of = |write: usize| order.get(write).map(|found| found.stamp);
+        match crash {
+            Crash::LoseAll => {}
+            Crash::KeepAll => {
+                pending.iter().for_each(|(_, change)| change.apply(&mut self.durable))
+            }
+            Crash::Missing { write } => {
+                let lost = stamp_of(write);
+                let kept = pending.iter().filter(|(stamp, _)| Some(*stamp) != lost);
+                kept.for_each(|(_, change)| change.apply(&mut self.durable));
+            }
+            Crash::Torn { write, sectors } => {
+                let torn = stamp_of(write);
+                for (stamp, change) in &pending {
+                    let sectors = if Some(*stamp) == torn { sectors } else { usize::MAX };
+                    change.apply_where(&mut self.durable, |sector| sector < sectors);
+                }
+            }
+            Crash::Random { seed } => {
+                self.survive_at_random(&pending, &mut Random(seed ^ mix(id as u64 + 1)));
+            }
+        }
+        self.current = self.durable.clone();
+    }
+
+    fn survive_at_random(&mut self, pending: &[(u64, FileChange)], random: &mut Random) {
+        if random.below(10) < 7 {
+            let whole = random.below(pending.len() + 1);
+            for (_, change) in &pending[..whole] {
+                change.apply(&mut self.durable);
+            }
+            if let Some((_, torn)) = pending.get(whole) {
+                let sectors = random.below(torn.sectors() + 1);
+                torn.apply_where(&mut self.durable, |sector| sector < sectors);
+            }
+        } else {
+            for (_, change) in pending {
+                change.apply_where(&mut self.durable, |_| random.below(2) == 0);
+            }
+        }
+    }
+}
+
+impl FileChange {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        self.apply_where(bytes, |_| true);
+    }
+
+    /// Applies those sectors, counted within this change, for which `survives` holds.
+    fn apply_where(&self, target: &mut Vec<u8>, mut survives: impl FnMut(usize) -> bool) {
+        match self {
+            Self::Length(length) => {
+                if survives(0) {
+                    target.resize(*length, 0);
+                }
+            }
+            Self::Write { offset, bytes } => {
+                let (mut from, mut sector) = (0, 0);
+                while from < bytes.len() {
+                    let at = offset + from;
+                    let count = (SECTOR_BYTES - at % SECTOR_BYTES).min(bytes.len() - from);
+                    if survives(sector) {
+                        put(target, at, &bytes[from..from + count]);
+                    }
+                    from += count;
+                    sector += 1;
+                }
+            }
+        }
+    }
+
+    fn sectors(&self) -> usize {
+        match self {
+            Self::Length(_) => 1,
+            Self::Write { offset, bytes } => {
+                (offset % SECTOR_BYTES + bytes.len()).div_ceil(SECTOR_BYTES)
+            }
+        }
+    }
+}
+
+impl DirState {
+    fn change(&mut self, change: DirChange) {
+        change.apply(&mut self.current);
+        self.pending.push(change);
+    }
+
+    fn survive(&mut self, crash: Crash, position: usize) {
+        let pending = std::mem::take(&mut self.pending);
+        let kept = match crash {
+            Crash::LoseAll => 0,
+            Crash::Random { seed } => {
+                Random(seed ^ mix(u64::MAX - position as u64)).below(pending.len() + 1)
+            }
+            Crash::KeepAll | Crash::Missing { .. } | Crash::Torn { .. } => pending.len(),
+        };
+        pending[..kept].iter().for_each(|change| change.apply(&mut self.durable));
+        self.current = self.durable.clone();
+    }
+}
+
+impl DirChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Link { name, file } => {
+                names.insert(name.clone(), *file);
+            }
+            Self::Unlink { name } => {
+                names.remove(name);
+            }
+            Self::Rename { from, to } => {
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let id = self.state.lock().find(path)?;
+        Ok(Arc::new(SimFile { state: self.state.clone(), id }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state.lock();
+        state.change()?;
+        if state.find(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let id = state.files.len();
+        let (dir, name) = state.dir(path)?;
+        dir.change(DirChange::Link { name, file: id });
+        state.files.push(FileState::default());
+        Ok(Arc::new(SimFile { state: self.state.clone(), id }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        let file = state.find(from)?;
+        let (from_name, to_name) = (split(from)?.1.to_owned(), split(to)?.1.to_owned());
+        if from.parent() == to.parent() {
+            let change = DirChange::Rename { from: from_name, to: to_name };
+            state.dir(from)?.0.change(change);
+        } else {
+            state.dir(to)?.0.change(DirChange::Link { name: to_name, file });
+            state.dir(from)?.0.change(DirChange::Unlink { name: from_name });
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        state.find(path)?;
+        let (dir, name) = state.dir(path)?;
+        dir.change(DirChange::Unlink { name });
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        state.dirs.retain(|path, _| !path.starts_with(dir));
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state.lock();
+        state.check_power()?;
+        let found = state.dirs.get(dir).ok_or(ErrorKind::NotFound)?;
+        let below = state.dirs.keys().filter(|path| path.parent() == Some(dir));
+        let below = below.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        let names: BTreeSet<_> = found.current.keys().cloned().chain(below).collect();
+        Ok(names.into_iter().collect())
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        for path in dir.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+            state.dirs.entry(path.to_path_buf()).or_default();
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let succeeds = state.sync()?;
+        let dir = state.dirs.get_mut(dir).ok_or(ErrorKind::NotFound)?;
+        dir.pending.clear();
+        if !succeeds {
+            return Err(io::Error::other("injected sync failure"));
+        }
+        dir.durable = dir.current.clone();
+        Ok(())
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(self.state.lock().room_bytes() as u64)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        if self.state.lock().find(path).is_err() {
+            self.create(path)?;
+        }
+        if !self.state.lock().locks.insert(path.to_path_buf()) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(SimLock { state: self.state.clone(), path: path.to_path_buf() }))
+    }
+}
+
+struct SimLock {
+    state: Arc<Mutex<State>>,
+    path: PathBuf,
+}
+
+impl DiskLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.state.lock().locks.remove(&self.path);
+    }
+}
+
+struct SimFile {
+    state: Arc<Mutex<State>>,
+    id: usize,
+}
+
+impl SimFile {
+    fn set(&self, change: FileChange) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.change()?;
+        let stamp = state.changes;
+        let file = &mut state.files[self.id];
+        change.apply(&mut file.current);
+        file.pending.push((stamp, change));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let succeeds = state.sync()?;
+        let file = &mut state.files[self.id];
+        let pending = std::mem::take(&mut file.pending);
+        if !succeeds {
+            return Err(io::Error::other("injected sync failure"));
+        }
+        pending.iter().for_each(|(_, change)| change.apply(&mut file.durable));
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.state.lock();
+        state.check_power()?;
+        if state.is_unreadable(self.id) {
+            return Err(io::Error::other("injected read failure"));
+        }
+        let bytes = &state.files[self.id].current;
+        let rest = usize::try_from(offset).ok().and_then(|from| bytes.get(from..)).unwrap_or(&[]);
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let offset = usize::try_from(offset).map_err(|_| ErrorKind::InvalidInput)?;
+        let count = {
+            let state = self.state.lock();
+            let longer = offset.saturating_sub(state.files[self.id].current.len());
+            let inside = state.files[self.id].current.len().saturating_sub(offset);
+            let room = state.room_bytes().saturating_sub(longer).saturating_add(inside);
+            let limit = state.faults.write_bytes_max.unwrap_or(usize::MAX);
+            bytes.len().min(room).min(limit)
+        };
+        if count == 0 && !bytes.is_empty() {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.set(FileChange::Write { offset, bytes: bytes[..count].to_vec() })?;
+        Ok(count)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        let state = self.state.lock();
+        state.check_power()?;
+        Ok(state.files[self.id].current.len() as u64)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(|_| ErrorKind::InvalidInput)?;
+        self.set(FileChange::Length(length))
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        let wanted = usize::try_from(length).map_err(|_| ErrorKind::InvalidInput)?;
+        let (has, room) = {
+            let state = self.state.lock();
+            (state.files[self.id].current.len(), state.room_bytes())
+        };
+        if wanted.saturating_sub(has) > room {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        if wanted > has { self.set_length(length) } else { Ok(()) }
+    }
+
+    fn forget_cached(&self, _range: Range<u64>) {}
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        (mix(self.0) % limit.max(1) as u64) as usize
+    }
+}
+
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+fn put(target: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    if target.len() < at + bytes.len() {
+        target.resize(at + bytes.len(), 0);
+    }
+    target[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &str)> {
+    let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
+    Ok((dir, name))
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk_with_file() -> (SimDisk, Arc<dyn DiskFile>, PathBuf) {
+        let disk = SimDisk::new();
+        let path = PathBuf::from("/file");
+        let file = disk.create(&path).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        (disk, file, path)
+    }
+
+    #[test]
+    fn what_was_not_synced_is_lost_by_power_failure_and_kept_by_a_kill() {
+        let (disk, file, path) = disk_with_file();
+        file.write_all_at(b"one", 0).unwrap();
+        file.sync_data().unwrap();
+        file.write_all_at(b"two", 0).unwrap();
+        assert_eq!(disk.crash(Crash::LoseAll).bytes(&path).unwrap(), b"one");
+        assert_eq!(disk.crash(Crash::KeepAll).bytes(&path).unwrap(), b"two");
+        assert_eq!(disk.kill().bytes(&path).unwrap(), b"two");
+        assert_eq!(disk.kill().crash(Crash::LoseAll).bytes(&path).unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_torn_write_keeps_its_first_sectors_only() {
+        let (disk, file, path) = disk_with_file();
+        file.write_all_at(&[1; 1100], 500).unwrap();
+        assert_eq!(disk.pending_writes(), [1100]);
+        let torn = disk.crash(Crash::Torn { write: 0, sectors: 2 }).bytes(&path).unwrap();
+        assert_eq!((torn.len(), torn[499], torn[500], torn[1023]), (1024, 0, 1, 1));
+        assert!(disk.crash(Crash::Missing { write: 0 }).bytes(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_is_durable_only_after_its_directory_is_synced() {
+        let (disk, _, path) = disk_with_file();
+        let renamed = PathBuf::from("/renamed");
+        disk.rename(&path, &renamed).unwrap();
+        let lost = disk.crash(Crash::LoseAll);
+        assert!(lost.bytes(&path).is_some() && lost.bytes(&renamed).is_none());
+        disk.sync_dir(Path::new("/")).unwrap();
+        assert!(disk.crash(Crash::LoseAll).bytes(&renamed).is_some());
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_bytes_that_no_later_sync_makes_durable() {
+        let (disk, file, path) = disk_with_file();
+        file.write_all_at(b"gone", 0).unwrap();
+        disk.fail_sync(1);
+        file.sync_data().unwrap_err();
+        file.sync_data().unwrap();
+        assert_eq!(disk.bytes(&path).unwrap(), b"gone");
+        assert!(disk.crash(Crash::KeepAll).bytes(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_full_disk_takes_a_part_and_then_nothing() {
+        let (disk, file, _) = disk_with_file();
+        disk.set_capacity(Some(10));
+        assert_eq!(file.write_at(&[0; 16], 0).unwrap(), 10);
+        assert_eq!(file.write_at(&[0; 6], 10).unwrap_err().kind(), ErrorKind::StorageFull);
+        assert_eq!(file.write_at(&[1; 4], 0).unwrap(), 4);
+        assert_eq!(file.allocate(11).unwrap_err().kind(), ErrorKind::StorageFull);
+        disk.set_capacity(None);
+        file.allocate(11).unwrap();
+    }
+
+    #[test]
+    fn nothing_works_without_power() {
+        let (disk, file, path) = disk_with_file();
+        disk.power_off_after(1);
+        file.write_all_at(b"x", 0).unwrap();
+        file.sync_data().unwrap_err();
+        assert!(disk.open(&path).is_err());
+        assert!(disk.crash(Crash::LoseAll).open(&path).is_ok());
+    }
+}

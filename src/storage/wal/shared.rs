@@ -1,0 +1,267 @@
+//! What the callers, the log thread and the background writer share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::error::Context;
+use super::index::Index;
+use super::queue::Queue;
+use super::segment::{self, Segment};
+use super::{Fatal, WalError, WalOptions};
+use crate::storage::background::{BackgroundHandle, Job, Lane, Step, ZeroFill};
+use crate::storage::disk::{Disk, DiskFile, is_full};
+use crate::storage::reserve::Reserve;
+
+pub(super) struct Shared {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) options: WalOptions,
+    pub(super) background: BackgroundHandle,
+    pub(super) fatal: Fatal,
+    pub(super) index: Mutex<Index>,
+    pub(super) queue: Queue,
+    pub(super) reserve: Arc<Reserve>,
+    /// No room for a next segment.
+    pub(super) full: AtomicBool,
+    /// The log thread waits for room.
+    pub(super) stalled: AtomicBool,
+    spares: Mutex<Spares>,
+    serial: AtomicU64,
+}
+
+#[derive(Default)]
+struct Spares {
+    ready: Vec<Spare>,
+    is_filling: bool,
+}
+
+/// A file that waits to become a segment.
+pub(super) struct Spare {
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: WalOptions,
+        background: BackgroundHandle,
+        fatal: Fatal,
+    ) -> Self {
+        let reserve = Arc::new(Reserve::new(disk.clone(), dir.join("reserve")));
+        Self {
+            disk,
+            dir: dir.to_path_buf(),
+            options,
+            background,
+            fatal,
+            index: Mutex::default(),
+            queue: Queue::default(),
+            reserve,
+            full: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            spares: Mutex::default(),
+            serial: AtomicU64::new(1),
+        }
+    }
+
+    /// A path for a file that waits to become a segment.
+    pub(super) fn spare_path(&self) -> PathBuf {
+        self.dir.join(segment::spare_name(self.serial.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Spare paths made from now on have greater serial numbers.
+    pub(super) fn spare_names_from(&self, serial: u64) {
+        self.serial.fetch_max(serial + 1, Ordering::Relaxed);
+    }
+
+    /// Keeps a file as a spare. Gives it back when it is of no use.
+    pub(super) fn offer_spare(&self, spare: Spare) -> Option<Spare> {
+        let mut spares = self.spares.lock();
+        if spares.ready.len() >= self.options.spares_max || !self.is_usual_length(spare.bytes) {
+            return Some(spare);
+        }
+        spares.ready.push(spare);
+        None
+    }
+
+    /// Whether segments of this length are made.
+    fn is_usual_length(&self, bytes: u64) -> bool {
+        let (first, max) = (self.options.segment_bytes_first, self.options.segment_bytes_max);
+        let doubles = std::iter::successors(Some(first), |bytes| bytes.checked_mul(2));
+        bytes == max || doubles.take_while(|double| *double < max).any(|double| double == bytes)
+    }
+
+    /// A file for the next segment: a spare that is large enough, else a new one, else the reserve.
+    /// `None` when there is no room.
+    pub(super) fn take_file(&self, wanted: u64, needed: u64) -> Result<Option<Spare>, WalError> {
+        if let Some(ready) = self.take_ready(wanted, needed) {
+            return Ok(Some(ready));
+        }
+        if let Some(made) = self.allocate(wanted)? {
+            return Ok(Some(made));
+        }
+        self.full.store(true, Ordering::Relaxed);
+        self.take_reserve(needed)
+    }
+
+    /// The same for a start, which waits until a new file is filled with zeros.
+    pub(super) fn take_first_file(
+        &self,
+        wanted: u64,
+        needed: u64,
+    ) -> Result<Option<Spare>, WalError> {
+        if let Some(ready) = self.take_ready(wanted, needed) {
+            return Ok(Some(ready));
+        }
+        for bytes in [wanted, needed] {
+            let path = self.spare_path();
+            match ZeroFill::run_now(&self.disk, path.clone(), bytes) {
+                Ok(file) => return Ok(Some(Spare { path, bytes, file })),
+                Err(error) if is_full(&error) => {}
+                Err(source) => {
+                    return Err(WalError::Io { action: "fill with zeros", path, source });
+                }
+            }
+        }
+        self.full.store(true, Ordering::Relaxed);
+        self.take_reserve(needed)
+    }
+
+    fn take_ready(&self, wanted: u64, needed: u64) -> Option<Spare> {
+        let mut spares = self.spares.lock();
+        let same = spares.ready.iter().position(|spare| spare.bytes == wanted);
+        let fits = || spares.ready.iter().position(|spare| spare.bytes >= needed);
+        same.or_else(fits).map(|position| spares.ready.swap_remove(position))
+    }
+
+    fn take_reserve(&self, needed: u64) -> Result<Option<Spare>, WalError> {
+        let path = self.spare_path();
+        let taken = self.reserve.take_as(needed, &path).context("use the reserve as", &path)?;
+        Ok(taken.map(|(file, bytes)| Spare { path, bytes, file }))
+    }
+
+    /// Makes a file that is not filled with zeros: slower to sync, but there at once.
+    fn allocate(&self, bytes: u64) -> Result<Option<Spare>, WalError> {
+        let path = self.spare_path();
+        let file = match self.disk.create(&path) {
+            Err(error) if is_full(&error) => return Ok(None),
+            created => created.context("create", &path)?,
+        };
+        match file.allocate(bytes) {
+            Err(error) if is_full(&error) => {
+                self.disk.remove(&path).context("remove", &path)?;
+                Ok(None)
+            }
+            allocated => {
+                allocated.context("allocate", &path)?;
+                file.sync_all().context("sync", &path)?;
+                Ok(Some(Spare { path, bytes, file }))
+            }
+        }
+    }
+
+    /// Has a spare of this size made, unless there is one or one is being made.
+    pub(super) fn request_spare(self: &Arc<Self>, bytes: u64) {
+        {
+            let mut spares = self.spares.lock();
+            if spares.is_filling {
+                return;
+            }
+            if spares.ready.iter().any(|spare| spare.bytes >= bytes) {
+                drop(spares);
+                self.has_room();
+                return;
+            }
+            spares.is_filling = true;
+        }
+        let (shared, path) = (self.clone(), self.spare_path());
+        let spare_path = path.clone();
+        let filled = Box::new(move |result: std::io::Result<Arc<dyn DiskFile>>| {
+            shared.spare_filled(spare_path, bytes, result);
+        });
+        let job = ZeroFill::new(self.disk.clone(), path, bytes, filled);
+        if self.background.try_submit(Lane::Log, Box::new(job)).is_err() {
+            self.spares.lock().is_filling = false;
+        }
+    }
+
+    fn spare_filled(
+        self: &Arc<Self>,
+        path: PathBuf,
+        bytes: u64,
+        result: std::io::Result<Arc<dyn DiskFile>>,
+    ) {
+        let mut spares = self.spares.lock();
+        spares.is_filling = false;
+        match result {
+            Ok(file) => {
+                spares.ready.push(Spare { path, bytes, file });
+                drop(spares);
+                self.has_room();
+            }
+            Err(error) if is_full(&error) => {
+                self.full.store(true, Ordering::Relaxed);
+            }
+            Err(source) => {
+                drop(spares);
+                self.queue.fail();
+                (self.fatal)(WalError::Io { action: "fill with zeros", path, source });
+            }
+        }
+        self.queue.nudge();
+    }
+
+    /// There is a spare: what was lent out can be asked back.
+    fn has_room(&self) {
+        self.full.store(false, Ordering::Relaxed);
+        self.reserve.refill(&self.background);
+    }
+
+    /// Renames a segment that is not needed to a spare, if it is of use, or has it removed.
+    pub(super) fn recycle(&self, segment: Arc<Segment>, wanted: u64) -> Result<(), WalError> {
+        let is_useful = {
+            let spares = self.spares.lock();
+            let fits = segment.bytes == wanted || self.full.load(Ordering::Relaxed);
+            fits && spares.ready.len() < self.options.spares_max
+        };
+        // A reader may still be at it; new ones cannot come, for it is in no list any more.
+        if is_useful && Arc::strong_count(&segment) == 1 {
+            let path = self.spare_path();
+            self.disk.rename(&segment.path, &path).context("recycle", &segment.path)?;
+            let file = segment.file.clone();
+            self.spares.lock().ready.push(Spare { path, bytes: segment.bytes, file });
+            self.has_room();
+            return Ok(());
+        }
+        self.remove_later(segment.path.clone())
+    }
+
+    /// Removes a file on the background thread: that takes a while.
+    pub(super) fn remove_later(&self, path: PathBuf) -> Result<(), WalError> {
+        let job = Remove { disk: self.disk.clone(), path: path.clone() };
+        match self.background.try_submit(Lane::Log, Box::new(job)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.disk.remove(&path).context("remove", &path),
+        }
+    }
+}
+
+struct Remove {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+}
+
+impl Job for Remove {
+    fn step(&mut self) -> Step {
+        if let Err(error) = self.disk.remove(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove an old segment");
+        }
+        Step::Finished { bytes: 0 }
+    }
+}
