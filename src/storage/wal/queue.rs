@@ -122,20 +122,17 @@ impl Queue {
         wait_max: Option<Duration>,
     ) -> Wake {
         let mut state = self.state.lock();
+        let mut is_late = false;
         while state.ops.is_empty() {
             if state.stopped {
                 return Wake::Stop;
             }
-            if std::mem::take(&mut state.nudged) {
+            if std::mem::take(&mut state.nudged) || is_late {
                 return Wake::Nothing;
             }
             match wait_max {
                 None => self.changed.wait(&mut state),
-                Some(wait) => {
-                    if self.changed.wait_for(&mut state, wait).timed_out() && state.ops.is_empty() {
-                        return if state.stopped { Wake::Stop } else { Wake::Nothing };
-                    }
-                }
+                Some(wait) => is_late = self.changed.wait_for(&mut state, wait).timed_out(),
             }
         }
         std::mem::swap(&mut state.ops, ops);
