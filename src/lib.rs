@@ -1,4 +1,13 @@
 //! beanpole: a durable work queue that beanstalkd clients use unchanged.
+//!
+//! The map of the house. Imports go downwards only: `server` (clients) uses `raft` (the replicated
+//! log), which uses `queue` (the pure state machine) and `storage` (bytes on disk); those two do not
+//! know each other. `beanpole-protocol` has the words of the wire. A test holds this fence.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod queue;
+pub mod raft;
+pub mod server;
 pub mod storage;

@@ -1,0 +1,208 @@
+//! What was typed: beanstalkd's flags, each with a long name, and the errors of beanstalkd.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Parser, ValueEnum};
+
+/// beanstalkd's exit code for a bad flag.
+pub const EXIT_USAGE: u8 = 5;
+
+/// The command line, parsed and not yet checked.
+#[derive(Debug, Parser)]
+#[command(
+    name = "beanpole",
+    about = "A durable work queue that beanstalkd clients use unchanged",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true
+)]
+pub struct Arguments {
+    /// Keep jobs in DIR, every change synced before its reply (without it: in memory only)
+    #[arg(short = 'b', long = "data-dir", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Sync at most once in MS milliseconds: WEAKER, acknowledged changes of that time can be lost
+    #[arg(short = 'f', long = "sync-every", value_name = "MS", overrides_with = "never_sync")]
+    pub sync_every: Option<u64>,
+
+    /// Never sync: WEAKER, acknowledged changes are lost with the machine
+    #[arg(short = 'F', long = "never-sync", overrides_with = "sync_every")]
+    pub never_sync: bool,
+
+    /// Listen on ADDR: a name, an IPv4 or IPv6 address, or unix:PATH (default 0.0.0.0)
+    #[arg(short = 'l', long = "listen", value_name = "ADDR")]
+    pub listen: Option<String>,
+
+    /// Listen on PORT; 0 lets the system choose
+    #[arg(short = 'p', long = "port", value_name = "PORT", default_value = "11300")]
+    pub port: String,
+
+    /// Become USER once the address is bound
+    #[arg(short = 'u', long = "user", value_name = "USER")]
+    pub user: Option<String>,
+
+    /// The largest body of a job
+    #[arg(short = 'z', long = "job-size-max", value_name = "BYTES", default_value = "65535")]
+    pub job_size_max: u64,
+
+    /// The largest file of the log
+    #[arg(short = 's', long = "segment-size-max", value_name = "BYTES")]
+    pub segment_size_max: Option<u64>,
+
+    /// Refuse to start on an empty data directory
+    #[arg(long = "must-exist")]
+    pub must_exist: bool,
+
+    /// How log lines look
+    #[arg(long = "log-format", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Accepted and ignored, as beanstalkd does
+    #[arg(short = 'c', hide = true)]
+    pub compact: bool,
+
+    /// Accepted and ignored, as beanstalkd does
+    #[arg(short = 'n', hide = true)]
+    pub no_compact: bool,
+
+    /// Log more; twice: every connection
+    #[arg(short = 'V', long = "verbose", action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Print the version and end
+    #[arg(short = 'v', long = "version")]
+    pub version: bool,
+
+    /// Print this and end
+    #[arg(short = 'h', long = "help")]
+    pub help: bool,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The flags make no sense; the text is what beanstalkd would say.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum UsageError {
+    /// No such flag.
+    #[error("unknown flag: {0}")]
+    UnknownFlag(String),
+    /// Something that is no flag.
+    #[error("unknown argument: {0}")]
+    UnknownArgument(String),
+    /// A flag at the end, without its value.
+    #[error("flag requires an argument: {0}")]
+    MissingValue(String),
+    /// A value that cannot be read.
+    #[error("invalid value for {flag}: {value}")]
+    InvalidValue {
+        /// The flag.
+        flag: String,
+        /// What was given.
+        value: String,
+    },
+    /// A number that cannot be read.
+    #[error("invalid size: {0}")]
+    InvalidSize(String),
+}
+
+impl Arguments {
+    /// Reads the command line; the first item is the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// [`UsageError`], for exit status [`EXIT_USAGE`].
+    pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, UsageError> {
+        Self::try_parse_from(arguments).map_err(|error| usage_error(&error))
+    }
+
+    /// The text of `-h`.
+    pub fn usage() -> String {
+        <Self as clap::CommandFactory>::command().render_help().to_string()
+    }
+}
+
+fn usage_error(error: &clap::Error) -> UsageError {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" "),
+        _ => String::new(),
+    };
+    let flag = text(ContextKind::InvalidArg);
+    let flag = flag.split(' ').next().unwrap_or_default();
+    let value = text(ContextKind::InvalidValue);
+    match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') && flag != "-" => {
+            UsageError::UnknownFlag(flag.to_owned())
+        }
+        ErrorKind::UnknownArgument => UsageError::UnknownArgument(flag.to_owned()),
+        ErrorKind::ValueValidation => UsageError::InvalidSize(value),
+        ErrorKind::InvalidValue if value.is_empty() => {
+            UsageError::MissingValue(short_form(flag).to_owned())
+        }
+        _ => UsageError::InvalidValue { flag: flag.to_owned(), value },
+    }
+}
+
+/// The letter of a flag that clap names by its long form.
+fn short_form(flag: &str) -> &str {
+    match flag {
+        "--data-dir" => "-b",
+        "--sync-every" => "-f",
+        "--listen" => "-l",
+        "--port" => "-p",
+        "--user" => "-u",
+        "--job-size-max" => "-z",
+        "--segment-size-max" => "-s",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Arguments, UsageError> {
+        Arguments::read(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn letters_join_values_and_bundle_as_in_beanstalkd() {
+        let arguments = read("beanpole -VFVukr -p1234 -z 100").expect("a good line");
+        assert_eq!(arguments.verbose, 2);
+        assert!(arguments.never_sync);
+        assert_eq!(arguments.user.as_deref(), Some("kr"));
+        assert_eq!(arguments.port, "1234");
+        assert_eq!(arguments.job_size_max, 100);
+    }
+
+    #[test]
+    fn the_last_of_repeated_flags_wins() {
+        let arguments = read("beanpole -p 1 -p 2 -f100 -F").expect("a good line");
+        assert_eq!(arguments.port, "2");
+        assert!(arguments.never_sync);
+        assert_eq!(arguments.sync_every, None);
+        let arguments = read("beanpole -F -f0").expect("a good line");
+        assert!(!arguments.never_sync);
+        assert_eq!(arguments.sync_every, Some(0));
+    }
+
+    #[test]
+    fn bad_flags_get_the_words_of_beanstalkd() {
+        let error = |line| read(line).expect_err("a bad line").to_string();
+        assert_eq!(error("beanpole -x"), "unknown flag: -x");
+        assert_eq!(error("beanpole foo"), "unknown argument: foo");
+        assert_eq!(error("beanpole -"), "unknown argument: -");
+        assert_eq!(error("beanpole -p"), "flag requires an argument: -p");
+        assert_eq!(error("beanpole -z abc"), "invalid size: abc");
+        assert_eq!(error("beanpole -z 5k"), "invalid size: 5k");
+    }
+}

@@ -1,0 +1,34 @@
+//! The types beanpole hands to openraft, and short names for what comes back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::queue::Batch;
+
+openraft::declare_raft_types!(
+    /// beanpole's choice of types for openraft.
+    pub TypeConfig:
+        D = Command,
+        R = (),
+        Node = openraft::BasicNode,
+        AsyncRuntime = super::runtime::Runtime,
+);
+
+/// The application's part of a log entry: one batch, shared by the log, the appliers and the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command(pub Arc<Batch>);
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "batch of {} parts at {}", self.0.parts.len(), self.0.now.0)
+    }
+}
+
+pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
+pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(crate) type Membership = openraft::Membership<u64, openraft::BasicNode>;
+pub(crate) type Payload = openraft::EntryPayload<Command, u64, openraft::BasicNode>;
+pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+pub(crate) type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, ()>;
+pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;

@@ -1,0 +1,246 @@
+//! One client connection: bytes in, commands to the pipeline, replies out.
+//!
+//! Replies are written by whoever has them: the appliers right after a batch (see
+//! [`Connection::flush`]), the connection's own task for what needs nobody else. The task reads,
+//! and waits for room when the client is faster than the queue or slower than its own replies.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use beanpole_protocol::CommandDecoder;
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::io::Interest;
+use tokio::sync::Notify;
+
+use super::dispatch;
+use super::hub::Hub;
+use super::pipeline::Pipeline;
+use super::stream::Stream;
+use crate::queue::ConnectionNumber;
+
+/// What one read takes, bytes.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// Where reads land first: an idle connection then needs no buffer of its own.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
+}
+
+/// A client, as its task and the appliers share it.
+#[derive(Debug)]
+pub struct Connection {
+    number: ConnectionNumber,
+    stream: Stream,
+    line: Mutex<Line>,
+    wake: Notify,
+    /// The client is gone: replies have nowhere to go.
+    broken: AtomicBool,
+}
+
+/// What the mutex of a connection guards.
+#[derive(Debug)]
+pub struct Line {
+    /// The commands taken on.
+    pub pipeline: Pipeline,
+    /// The log has been sent an op of this connection.
+    pub numbered: bool,
+    /// The state knows this connection.
+    pub opened: bool,
+    /// A put was accepted: the state counts this connection as a producer.
+    pub has_put: bool,
+    /// A put was refused before any was accepted.
+    pub refused_producer: bool,
+    /// It is in the list of those that get replies after this batch.
+    pub touched: bool,
+    /// The task sleeps until something other than input happens.
+    asleep: bool,
+}
+
+/// How the reading side stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// After `quit`: what comes is thrown away, and only its end is of interest.
+    Ignored,
+    /// The client will send no more, or the server stops.
+    Ended,
+}
+
+/// Why a connection's task goes on.
+enum Woken {
+    InputEnded,
+    Other,
+}
+
+impl Connection {
+    /// A connection that has said nothing yet.
+    pub fn new(number: ConnectionNumber, stream: Stream) -> Self {
+        let line = Line {
+            pipeline: Pipeline::new(number),
+            numbered: false,
+            opened: false,
+            has_put: false,
+            refused_producer: false,
+            touched: false,
+            asleep: false,
+        };
+        Self {
+            number,
+            stream,
+            line: Mutex::new(line),
+            wake: Notify::new(),
+            broken: AtomicBool::new(false),
+        }
+    }
+
+    /// Its number in this life of the member.
+    pub fn number(&self) -> ConnectionNumber {
+        self.number
+    }
+
+    /// Runs `work` on the shared part. It must be short and take no other connection's.
+    pub fn with_line<R>(&self, work: impl FnOnce(&mut Line) -> R) -> R {
+        work(&mut self.line.lock())
+    }
+
+    /// Wakes the task, to look at everything again.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Writes what there is, as far as the socket takes it. Returns whether a read waits for the
+    /// leader's word.
+    pub fn flush(&self) -> bool {
+        let mut line = self.line.lock();
+        line.touched = false;
+        while !line.pipeline.output().is_empty() {
+            match self.stream.try_write(line.pipeline.output()) {
+                Ok(count) => line.pipeline.sent(count),
+                Err(error) => {
+                    self.broken.fetch_or(!is_passing(&error), Ordering::Relaxed);
+                    break;
+                }
+            }
+        }
+        let broken = self.broken.load(Ordering::Relaxed);
+        if line.asleep || broken || !line.pipeline.output().is_empty() {
+            line.asleep = false;
+            self.wake.notify_one();
+        }
+        line.pipeline.ask_reads()
+    }
+
+    /// Serves the client until it leaves, or the server stops, and everything it asked for before
+    /// is answered.
+    pub async fn serve(self: Arc<Self>, hub: Arc<Hub>) {
+        let mut decoder = CommandDecoder::new(hub.job_size_max());
+        let mut buffer = BytesMut::new();
+        let mut input = Input::Open;
+        loop {
+            if hub.is_stopping() {
+                input = Input::Ended;
+            }
+            input = self.take_on(&hub, &mut decoder, &mut buffer, input);
+            if self.flush() {
+                hub.want_read(self.number);
+            }
+            if self.broken.load(Ordering::Relaxed) || self.is_finished(&hub, input) {
+                return;
+            }
+            match self.wait(&mut buffer, input).await {
+                Ok(Woken::InputEnded) => {
+                    input = Input::Ended;
+                    self.end_wait(&hub);
+                }
+                Ok(Woken::Other) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes on the commands that have arrived, as long as there is room for them.
+    fn take_on(
+        &self,
+        hub: &Hub,
+        decoder: &mut CommandDecoder,
+        buffer: &mut BytesMut,
+        input: Input,
+    ) -> Input {
+        let mut line = self.line.lock();
+        while !hub.is_stopping() && !line.pipeline.is_full() {
+            let Some(request) = decoder.next_request(buffer) else { break };
+            if dispatch::take_on(hub, &mut line, request).is_break() {
+                buffer.clear();
+                return Input::Ignored;
+            }
+        }
+        input
+    }
+
+    fn end_wait(&self, hub: &Hub) {
+        let stop = self.line.lock().pipeline.half_close();
+        if let Some(op) = stop {
+            hub.submit(op);
+        }
+    }
+
+    /// Whether the connection is to be closed now. What is left in the buffer then is half a command
+    /// that will never be finished: an idle pipeline had room for whole ones.
+    fn is_finished(&self, hub: &Hub, input: Input) -> bool {
+        let line = self.line.lock();
+        let waits = line.pipeline.is_waiting() && line.pipeline.output().is_empty();
+        input != Input::Open && (line.pipeline.is_idle() || (hub.is_stopping() && waits))
+    }
+
+    /// Waits for something to do, and reads if it is input.
+    async fn wait(&self, buffer: &mut BytesMut, input: Input) -> io::Result<Woken> {
+        let (reads, writes) = {
+            let mut line = self.line.lock();
+            let full = line.pipeline.is_full() || buffer.len() >= READ_BYTES_MAX;
+            line.asleep = full || input != Input::Open;
+            (input != Input::Ended && !full, !line.pipeline.output().is_empty())
+        };
+        let interest = match (reads, writes) {
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (true, false) => Interest::READABLE,
+            (false, true) => Interest::WRITABLE,
+            (false, false) => {
+                self.wake.notified().await;
+                return Ok(Woken::Other);
+            }
+        };
+        tokio::select! {
+            biased;
+            ready = self.stream.ready(interest) => ready?,
+            () = self.wake.notified() => return Ok(Woken::Other),
+        }
+        if !reads {
+            return Ok(Woken::Other);
+        }
+        let woken = self.read(buffer);
+        if input == Input::Ignored {
+            buffer.clear();
+        }
+        woken
+    }
+
+    fn read(&self, buffer: &mut BytesMut) -> io::Result<Woken> {
+        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
+            Ok(0) => Ok(Woken::InputEnded),
+            Ok(count) => {
+                buffer.extend_from_slice(&scratch[..count]);
+                Ok(Woken::Other)
+            }
+            Err(error) if is_passing(&error) => Ok(Woken::Other),
+            Err(error) => Err(error),
+        })
+    }
+}
+
+/// Whether the same call may succeed later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

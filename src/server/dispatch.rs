@@ -1,0 +1,111 @@
+//! What becomes of each request: an op for the log, a read, or an answer on the spot.
+
+use std::ops::ControlFlow;
+
+use beanpole_protocol::{Command, CommandName, Refusal, Reply, Request};
+use bytes::Bytes;
+
+use super::connection::Line;
+use super::hub::Hub;
+use super::reads::Query;
+use crate::queue::{Action, JobId, Wait};
+
+/// Takes on one request of the connection of `line`. Breaks when the client wants to leave.
+pub fn take_on(hub: &Hub, line: &mut Line, request: Request) -> ControlFlow<()> {
+    let mut desk = Desk { hub, line };
+    match request {
+        Request::Command(command) => desk.command(command),
+        Request::Refused(refusal) => {
+            desk.refuse(refusal);
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// One connection at one request.
+struct Desk<'a> {
+    hub: &'a Hub,
+    line: &'a mut Line,
+}
+
+impl Desk<'_> {
+    fn command(&mut self, command: Command) -> ControlFlow<()> {
+        match command {
+            Command::Put { priority, delay, ttr, body } => self.put(priority, delay, ttr, body),
+            Command::Use(tube) => self.op(Action::Use { tube }),
+            Command::Reserve => self.reserve(Wait::Forever),
+            Command::ReserveWithTimeout(seconds) => self.reserve(Wait::Seconds(seconds)),
+            Command::ReserveJob(id) => self.op(Action::ReserveJob { job: JobId(id) }),
+            Command::Delete(id) => self.op(Action::Delete { job: JobId(id) }),
+            Command::Release { id, priority, delay } => {
+                self.op(Action::Release { job: JobId(id), priority, delay });
+            }
+            Command::Bury { id, priority } => self.op(Action::Bury { job: JobId(id), priority }),
+            Command::Touch(id) => self.op(Action::Touch { job: JobId(id) }),
+            Command::Watch(tube) => self.op(Action::Watch { tube }),
+            Command::Ignore(tube) => self.op(Action::Ignore { tube }),
+            Command::Peek(id) => self.read(Query::Peek(JobId(id))),
+            Command::PeekReady => self.read(Query::PeekReady),
+            Command::PeekDelayed => self.read(Query::PeekDelayed),
+            Command::PeekBuried => self.read(Query::PeekBuried),
+            Command::Kick(bound) => self.op(Action::Kick { bound }),
+            Command::KickJob(id) => self.op(Action::KickJob { job: JobId(id) }),
+            Command::PauseTube { tube, delay } => self.op(Action::PauseTube { tube, delay }),
+            Command::Stats => self.read(Query::Stats),
+            Command::StatsJob(id) => self.read(Query::StatsJob(JobId(id))),
+            Command::StatsTube(tube) => self.read(Query::StatsTube(tube)),
+            Command::ListTubes => self.read(Query::ListTubes),
+            Command::ListTubeUsed => self.read(Query::ListTubeUsed),
+            Command::ListTubesWatched => self.read(Query::ListTubesWatched),
+            Command::Quit => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A put is refused before it has a number, or not at all (DESIGN D2).
+    fn put(&mut self, priority: u32, delay: u32, ttr: u32, body: Bytes) {
+        if let Some(refusal) = self.hub.refuses_puts() {
+            self.refused_put(refusal);
+            return;
+        }
+        if std::mem::take(&mut self.line.refused_producer) {
+            self.hub.local().forget_refused_producer();
+        }
+        self.line.has_put = true;
+        self.op(Action::Put { priority, delay, ttr, body });
+    }
+
+    fn reserve(&mut self, wait: Wait) {
+        self.op(Action::Reserve { wait, half_closed: false });
+    }
+
+    fn op(&mut self, action: Action) {
+        self.line.numbered = true;
+        if let Some(op) = self.line.pipeline.op(action) {
+            self.hub.submit(op);
+        }
+    }
+
+    fn read(&mut self, query: Query) {
+        self.line.pipeline.read(query);
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::ExpectedCrlf => self.refused_put(refusal.reply()),
+            other => self.answer(other.reply(), other.counts()),
+        }
+    }
+
+    /// A put that was read whole and refused: its connection counts as a producer all the same.
+    fn refused_put(&mut self, reply: Reply) {
+        if !self.line.has_put && !std::mem::replace(&mut self.line.refused_producer, true) {
+            self.hub.local().remember_refused_producer();
+        }
+        self.answer(reply, Some(CommandName::Put));
+    }
+
+    fn answer(&mut self, reply: Reply, counts: Option<CommandName>) {
+        self.line.pipeline.answer(reply, counts, self.hub.local());
+    }
+}

@@ -1,0 +1,208 @@
+//! Where connections and the replicated queue meet: commands go out as ops, outcomes come back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use beanpole_protocol::Reply;
+use parking_lot::Mutex;
+
+use super::connection::{Connection, Line};
+use super::counters::LocalCounters;
+use super::facts::MemberFacts;
+use super::reads::ReadContext;
+use super::stream::Stream;
+use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
+use crate::raft::{Outbox, Owner, ReadRequests, Signature};
+
+/// The connections of this member's present life.
+pub struct Hub {
+    signature: Signature,
+    facts: MemberFacts,
+    outbox: Arc<Outbox>,
+    reads: Arc<ReadRequests>,
+    local: LocalCounters,
+    connections: Mutex<HashMap<ConnectionNumber, Arc<Connection>>>,
+    /// Those with replies to send after the batch being applied.
+    touched: Mutex<Vec<Arc<Connection>>>,
+    next: AtomicU64,
+    draining: AtomicBool,
+    stopping: AtomicBool,
+    emptied: tokio::sync::Notify,
+}
+
+impl Hub {
+    /// A hub without connections.
+    pub fn new(
+        signature: Signature,
+        facts: MemberFacts,
+        outbox: Arc<Outbox>,
+        reads: Arc<ReadRequests>,
+    ) -> Self {
+        Self {
+            signature,
+            facts,
+            outbox,
+            reads,
+            local: LocalCounters::new(),
+            connections: Mutex::new(HashMap::new()),
+            touched: Mutex::new(Vec::new()),
+            next: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            emptied: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// What this member knows of itself.
+    pub fn facts(&self) -> &MemberFacts {
+        &self.facts
+    }
+
+    /// What this member counts for itself.
+    pub fn local(&self) -> &LocalCounters {
+        &self.local
+    }
+
+    /// The largest body a put may have, bytes.
+    pub fn job_size_max(&self) -> u32 {
+        self.facts.job_size_max
+    }
+
+    /// Serves a client until it leaves.
+    pub async fn serve(self: Arc<Self>, stream: Stream) {
+        let number = ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed));
+        let connection = Arc::new(Connection::new(number, stream));
+        self.connections.lock().insert(number, Arc::clone(&connection));
+        self.local.unopened.fetch_add(1, Ordering::Relaxed);
+        Arc::clone(&connection).serve(Arc::clone(&self)).await;
+        self.leave(&connection);
+    }
+
+    /// Sends an op on its way into the log.
+    pub fn submit(&self, op: Op) {
+        self.outbox.push(op);
+    }
+
+    /// Asks for the leader's word that the queue is up to date, for `connection` to read it.
+    pub fn want_read(&self, connection: ConnectionNumber) {
+        self.reads.push(connection);
+    }
+
+    /// Whether the server is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Takes on no more commands; completes when what was taken on has been answered and every
+    /// connection is closed.
+    pub async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        loop {
+            let emptied = self.emptied.notified();
+            {
+                let connections = self.connections.lock();
+                if connections.is_empty() {
+                    return;
+                }
+                connections.values().for_each(|connection| connection.wake());
+            }
+            emptied.await;
+        }
+    }
+
+    /// The answer to every put while no new jobs are taken; `None` while they are.
+    pub fn refuses_puts(&self) -> Option<Reply> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some(Reply::Draining);
+        }
+        self.facts.storage.is_full().then_some(Reply::OutOfMemory)
+    }
+
+    /// Takes no more jobs, for good.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn leave(&self, connection: &Connection) {
+        let number = connection.number();
+        connection.with_line(|line| {
+            if line.numbered {
+                let turn = crate::queue::Turn(0);
+                let action = crate::queue::Action::Close;
+                self.submit(Op { connection: number, turn, action });
+            }
+            if !line.opened {
+                self.local.unopened.fetch_sub(1, Ordering::Relaxed);
+            }
+            if !line.numbered {
+                self.local.never_opened.fetch_add(1, Ordering::Relaxed);
+            }
+            if line.refused_producer {
+                self.local.forget_refused_producer();
+            }
+        });
+        let mut connections = self.connections.lock();
+        connections.remove(&number);
+        if connections.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn find(&self, number: ConnectionNumber) -> Option<Arc<Connection>> {
+        self.connections.lock().get(&number).cloned()
+    }
+
+    fn touch(&self, connection: Arc<Connection>, line: &mut Line) {
+        if !line.touched {
+            line.touched = true;
+            self.touched.lock().push(connection);
+        }
+    }
+
+    fn context(&self, number: ConnectionNumber, now: LogicalTime) -> ReadContext<'_> {
+        let Signature { member, incarnation } = self.signature;
+        let session = SessionId { member, incarnation, connection: number };
+        let draining = self.draining.load(Ordering::Relaxed);
+        ReadContext { session, now, local: &self.local, facts: &self.facts, draining }
+    }
+}
+
+impl Owner for Hub {
+    fn before_op(&self, queue: &Queue, now: LogicalTime, number: ConnectionNumber) {
+        let Some(connection) = self.find(number) else { return };
+        connection.with_line(|line| {
+            line.pipeline.settle(queue, &self.context(number, now));
+            if !line.opened {
+                line.opened = true;
+                self.local.unopened.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+    }
+
+    fn outcome(&self, number: ConnectionNumber, outcome: Outcome) {
+        let Some(connection) = self.find(number) else { return };
+        connection.with_line(|line| {
+            let ops = line.pipeline.outcome(outcome, &self.local);
+            ops.into_iter().for_each(|op| self.submit(op));
+            self.touch(Arc::clone(&connection), line);
+        });
+    }
+
+    fn answer_reads(&self, queue: &Queue, now: LogicalTime, number: ConnectionNumber) {
+        let Some(connection) = self.find(number) else { return };
+        connection.with_line(|line| {
+            line.pipeline.settle_asked(queue, &self.context(number, now));
+            self.touch(Arc::clone(&connection), line);
+        });
+    }
+
+    fn send_replies(&self) {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        for connection in touched {
+            if connection.flush() {
+                self.want_read(connection.number());
+            }
+        }
+    }
+}

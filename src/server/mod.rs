@@ -1,0 +1,19 @@
+//! Clients: who connects, what they ask, what they are told.
+//!
+//! A command's way: `listener` accepts, `connection` reads and decodes, `dispatch` decides what
+//! becomes of it, `pipeline` keeps the order, `hub` meets the replicated queue, `reads` answers
+//! questions. `facts` and `counters` are what a member knows of itself.
+
+mod connection;
+mod counters;
+mod dispatch;
+mod facts;
+mod hub;
+mod listener;
+mod pipeline;
+mod reads;
+mod run;
+mod stream;
+
+pub use listener::{Address, BindError};
+pub use run::{RunError, run};
