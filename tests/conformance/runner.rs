@@ -1,0 +1,200 @@
+//! Holds the conversation of a section with a real server and compares what it answers.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::bytes;
+use super::pattern::Pattern;
+use super::transcript::{Action, Deed, Section, Step};
+use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, now};
+
+/// How often an answer that must change is asked for again.
+const ASK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Runs one section.
+///
+/// # Errors
+///
+/// The line that does not hold, and what came instead.
+pub(super) fn run(section: &Section, target: Target) -> Result<(), String> {
+    let data = section.durable.then(|| tempfile::tempdir().expect("a directory can be made"));
+    let mut flags = section.flags.clone();
+    if data.is_some() && target == Target::Beanstalkd {
+        // beanpole syncs before every reply unless told otherwise.
+        flags.push("-f0".to_owned());
+    }
+    let data_path = data.as_ref().map(|data| data.path().to_path_buf());
+    let server = Server::start(target, ServerOptions { flags, data: data_path });
+    let mut conversation = Conversation { server, clients: BTreeMap::new(), yaml_left: None };
+    for step in section.steps.iter().filter(|step| step.only.is_none_or(|only| only == target)) {
+        conversation.take(step).map_err(|what| {
+            let name = target.name();
+            format!("{} ({name}), line {}: `{}`: {what}", section.name, step.line_number, step.text)
+        })?;
+    }
+    conversation.end().map_err(|what| format!("{} ({}): {what}", section.name, target.name()))
+}
+
+struct Conversation {
+    server: Server,
+    clients: BTreeMap<u32, Client>,
+    /// The bytes of YAML that were announced and not yet seen.
+    yaml_left: Option<usize>,
+}
+
+impl Conversation {
+    fn take(&mut self, step: &Step) -> Result<(), String> {
+        match &step.action {
+            Action::On(connection, deed) => self.on(*connection, deed),
+            Action::Wait(duration) => {
+                thread::sleep(*duration);
+                Ok(())
+            }
+            Action::Drain => self.server.signal(Signal::USR1).map_err(|error| error.to_string()),
+            Action::Restart => {
+                self.clients.clear();
+                self.server.restart();
+                Ok(())
+            }
+        }
+    }
+
+    fn on(&mut self, connection: u32, deed: &Deed) -> Result<(), String> {
+        let server = &mut self.server;
+        let client = self.clients.entry(connection).or_insert_with(|| server.connect());
+        match deed {
+            Deed::Connect => Ok(()),
+            Deed::Send(bytes) => client.send(bytes).map_err(|error| error.to_string()),
+            Deed::Receive(pattern) => {
+                let length = receive(client, pattern)?;
+                count_yaml(&mut self.yaml_left, pattern, length)
+            }
+            Deed::ReceiveSize => {
+                self.yaml_left = Some(receive_size(client)?);
+                Ok(())
+            }
+            Deed::Ask { command, fields, until } => ask(client, command, fields, *until),
+            Deed::Silence(duration) => {
+                let is_silent = client.is_silent_for(*duration);
+                is_silent.then_some(()).ok_or_else(|| what_came(client))
+            }
+            Deed::Close => {
+                self.clients.remove(&connection);
+                Ok(())
+            }
+            Deed::HalfClose => client.half_close().map_err(|error| error.to_string()),
+            Deed::Closed => {
+                let is_closed = client.is_closed_within(PATIENCE);
+                is_closed.then_some(()).ok_or_else(|| what_came(client))
+            }
+        }
+    }
+
+    /// Nothing may be left over that no line expected.
+    fn end(mut self) -> Result<(), String> {
+        for (connection, client) in &mut self.clients {
+            client.receive(Duration::from_millis(1));
+            if !client.unread().is_empty() {
+                return Err(format!("at the end of connection {connection}: {}", what_came(client)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Receives what `pattern` wants and returns how many bytes that was.
+fn receive(client: &mut Client, pattern: &Pattern) -> Result<usize, String> {
+    let deadline = now() + PATIENCE;
+    loop {
+        let unread = client.unread();
+        let length = match pattern.exact() {
+            Some(exact) => {
+                let seen = unread.len().min(exact.len());
+                if unread[..seen] != exact[..seen] {
+                    return Err(what_came(client));
+                }
+                (seen == exact.len()).then_some(seen)
+            }
+            None => unread.iter().position(|&byte| byte == b'\n').map(|at| at + 1),
+        };
+        if let Some(length) = length {
+            if !pattern.matches(&client.unread()[..length]) {
+                return Err(what_came(client));
+            }
+            client.take(length);
+            return Ok(length);
+        }
+        if !client.receive(deadline.saturating_duration_since(now())) {
+            return Err(what_came(client));
+        }
+    }
+}
+
+/// Receives `OK <bytes>` and returns the number.
+fn receive_size(client: &mut Client) -> Result<usize, String> {
+    let line = client.line(b"\r\n", PATIENCE).ok_or_else(|| what_came(client))?;
+    let size = str::from_utf8(&line).ok().and_then(|line| line.strip_prefix("OK "));
+    let size = size.and_then(|size| size.trim_end_matches("\r\n").parse().ok());
+    size.ok_or_else(|| format!("received `{}`", bytes::encode(&line)))
+}
+
+/// Holds the size that `OK` announced against the lines that came. The CR LF behind the YAML is
+/// the first line that is not part of it.
+fn count_yaml(left: &mut Option<usize>, pattern: &Pattern, length: usize) -> Result<(), String> {
+    let Some(announced) = *left else { return Ok(()) };
+    if pattern.exact() == Some(b"\r\n") {
+        *left = None;
+        return if announced == 0 {
+            Ok(())
+        } else {
+            Err(format!("OK announced {announced} bytes more than came"))
+        };
+    }
+    let rest = announced.checked_sub(length).ok_or("OK announced fewer bytes than came")?;
+    *left = Some(rest);
+    Ok(())
+}
+
+/// Asks `command`, until the fields are as wanted or, at the latest, patience ends.
+fn ask(
+    client: &mut Client,
+    command: &str,
+    fields: &[(String, Pattern)],
+    until: bool,
+) -> Result<(), String> {
+    let deadline = now() + PATIENCE;
+    loop {
+        client.send(format!("{command}\r\n").as_bytes()).map_err(|error| error.to_string())?;
+        let reply = client.reply(PATIENCE).ok_or_else(|| what_came(client))?;
+        let Err(difference) = compare_fields(&reply, fields) else {
+            return Ok(());
+        };
+        if !until || now() >= deadline {
+            return Err(difference);
+        }
+        thread::sleep(ASK_INTERVAL);
+    }
+}
+
+fn compare_fields(reply: &[u8], fields: &[(String, Pattern)]) -> Result<(), String> {
+    let reply = String::from_utf8_lossy(reply);
+    for (key, wanted) in fields {
+        let value = reply.lines().find_map(|line| line.strip_prefix(&format!("{key}: ")));
+        match value {
+            Some(value) if wanted.matches(value.as_bytes()) => {}
+            Some(value) => return Err(format!("{key} is {value}")),
+            None => return Err(format!("no {key} in `{}`", bytes::encode(reply.as_bytes()))),
+        }
+    }
+    Ok(())
+}
+
+fn what_came(client: &Client) -> String {
+    match client.unread() {
+        [] => "received nothing".to_owned(),
+        unread => format!("received `{}`", bytes::encode(unread)),
+    }
+}

@@ -1,0 +1,182 @@
+//! A blocking client that sends bytes and reads replies, and knows nothing of what they mean.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::now;
+
+/// How long a reply that must come may take. Long, because tests share few cores; a server that
+/// keeps its promises never uses it up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One connection to a server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: Stream,
+    unread: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Client {
+    /// Connects over TCP, without delaying small packets.
+    pub(crate) fn tcp(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(Stream::Tcp(stream)))
+    }
+
+    /// Connects over a Unix socket.
+    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::over(Stream::Unix(UnixStream::connect(path)?)))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self { stream, unread: Vec::new(), ended: false }
+    }
+
+    /// Sends `bytes` in one write.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    /// Says that nothing more will be sent; replies can still be read.
+    pub(crate) fn half_close(&mut self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Gives up sending after `timeout`.
+    pub(crate) fn limit_sending(&mut self, timeout: Duration) -> io::Result<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
+            Stream::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+        }
+    }
+
+    /// What has been received and not been taken.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Takes the first `count` bytes that have been received.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        self.unread.drain(..count).collect()
+    }
+
+    /// Waits for more bytes: false when none came within `timeout` or the server closed.
+    pub(crate) fn receive(&mut self, timeout: Duration) -> bool {
+        if self.ended {
+            return false;
+        }
+        let mut buffer = [0; 16 * 1024];
+        // Zero would mean no timeout at all.
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        let received = match &mut self.stream {
+            Stream::Tcp(stream) => {
+                stream.set_read_timeout(timeout).and_then(|()| stream.read(&mut buffer))
+            }
+            Stream::Unix(stream) => {
+                stream.set_read_timeout(timeout).and_then(|()| stream.read(&mut buffer))
+            }
+        };
+        match received {
+            Ok(count) if count > 0 => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                true
+            }
+            Err(error) if is_timeout(&error) => false,
+            Ok(_) | Err(_) => {
+                self.ended = true;
+                false
+            }
+        }
+    }
+
+    /// Waits until `count` bytes are unread.
+    pub(crate) fn receive_at_least(&mut self, count: usize, timeout: Duration) -> bool {
+        let deadline = now() + timeout;
+        while self.unread.len() < count {
+            if !self.receive(deadline.saturating_duration_since(now())) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits for a line that ends in `end` and takes it, its end included.
+    pub(crate) fn line(&mut self, end: &[u8], timeout: Duration) -> Option<Vec<u8>> {
+        let deadline = now() + timeout;
+        loop {
+            if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
+                return Some(self.take(at + end.len()));
+            }
+            if !self.receive(deadline.saturating_duration_since(now())) {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for a whole reply and takes it, the body of `OK`, `FOUND` and `RESERVED` included.
+    pub(crate) fn reply(&mut self, timeout: Duration) -> Option<Vec<u8>> {
+        let mut reply = self.line(b"\r\n", timeout)?;
+        if let Some(body_size) = announced_body_size(&reply) {
+            if !self.receive_at_least(body_size + 2, timeout) {
+                return None;
+            }
+            reply.extend(self.take(body_size + 2));
+        }
+        Some(reply)
+    }
+
+    /// Sends `command`, a line without its end, and waits for the reply.
+    pub(crate) fn ask(&mut self, command: &str) -> io::Result<String> {
+        self.send(format!("{command}\r\n").as_bytes())?;
+        let reply = self.reply(PATIENCE).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
+    }
+
+    /// Puts a job of this body and returns the reply without its line end.
+    pub(crate) fn put(&mut self, arguments: &str, body: &[u8]) -> io::Result<String> {
+        let mut bytes = format!("put {arguments} {}\r\n", body.len()).into_bytes();
+        bytes.extend_from_slice(body);
+        bytes.extend_from_slice(b"\r\n");
+        self.send(&bytes)?;
+        let reply = self.reply(PATIENCE).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
+    }
+
+    /// True when no byte came for the whole of `duration` and the server did not close either.
+    pub(crate) fn is_silent_for(&mut self, duration: Duration) -> bool {
+        self.unread.is_empty() && !self.receive(duration) && !self.ended
+    }
+
+    /// True when the server closed the connection within `timeout`, with nothing left to read.
+    pub(crate) fn is_closed_within(&mut self, timeout: Duration) -> bool {
+        self.unread.is_empty() && !self.receive(timeout) && self.ended
+    }
+}
+
+/// The size in the last word of a reply's line that announces a body; line ends excluded.
+fn announced_body_size(line: &[u8]) -> Option<usize> {
+    let line = str::from_utf8(line).ok()?.trim_end_matches("\r\n");
+    let has_body = ["OK ", "FOUND ", "RESERVED "].iter().any(|word| line.starts_with(word));
+    if has_body { line.rsplit(' ').next()?.parse().ok() } else { None }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}

@@ -1,0 +1,15 @@
+//! What all integration tests share: server processes, a blocking client, time, seeds.
+//!
+//! Nothing here uses beanpole's own code, so that a mistake there cannot hide itself.
+
+mod client;
+mod missing;
+mod random;
+mod server;
+mod time;
+
+pub(crate) use client::{Client, PATIENCE};
+pub(crate) use missing::{left_out, number_from_environment};
+pub(crate) use random::Random;
+pub(crate) use server::{Server, ServerOptions, Target};
+pub(crate) use time::now;

@@ -1,0 +1,45 @@
+//! Random numbers that a seed repeats (SplitMix64).
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
+
+/// A stream of random numbers, the same for the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// The stream of `seed`.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A seed that differs from run to run.
+    pub(crate) fn fresh_seed() -> u64 {
+        RandomState::new().build_hasher().finish() >> 32
+    }
+
+    /// Any 64 bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number of `range`, which must not be empty.
+    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
+        assert!(range.start < range.end, "an empty range: {range:?}");
+        range.start + self.bits() % (range.end - range.start)
+    }
+
+    /// True once in `n` times.
+    pub(crate) fn once_in(&mut self, n: u64) -> bool {
+        self.within(0..n) == 0
+    }
+
+    /// One of `choices`, which must not be empty.
+    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        let index = self.within(0..choices.len() as u64);
+        &choices[usize::try_from(index).expect("an index fits")]
+    }
+}

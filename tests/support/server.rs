@@ -1,0 +1,228 @@
+//! Server processes: started on an address of their own, ended when the test ends.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{Client, PATIENCE, now};
+
+/// How often a condition that must come true is looked at again.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// The servers under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Debian's beanstalkd 1.12: what the expectations are checked against.
+    Beanstalkd,
+    /// The server of this project.
+    Beanpole,
+}
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerOptions {
+    /// Flags beyond the address and the data directory.
+    pub(crate) flags: Vec<String>,
+    /// Where it keeps its jobs, if it is to keep them.
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// A running server. Ended with SIGKILL when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    target: Target,
+    options: ServerOptions,
+    child: Child,
+    address: Address,
+    scratch: TempDir,
+}
+
+#[derive(Debug)]
+enum Address {
+    Port(u16),
+    Socket(PathBuf),
+}
+
+impl Target {
+    /// The name used in transcripts and messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Beanstalkd => "beanstalkd",
+            Self::Beanpole => "beanpole",
+        }
+    }
+
+    /// The program, or `None` when this machine lacks it.
+    pub(crate) fn program(self) -> Option<PathBuf> {
+        match self {
+            Self::Beanpole => Some(env!("CARGO_BIN_EXE_beanpole").into()),
+            Self::Beanstalkd => {
+                let path = std::env::var_os("PATH")?;
+                std::env::split_paths(&path)
+                    .map(|directory| directory.join("beanstalkd"))
+                    .find(|program| program.is_file())
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up, with what it wrote to stderr.
+    pub(crate) fn start(target: Target, options: ServerOptions) -> Self {
+        let scratch = tempfile::tempdir().expect("a temporary directory can be made");
+        let (child, address) = launch(target, &options, scratch.path());
+        Self { target, options, child, address, scratch }
+    }
+
+    /// Starts a server without a data directory.
+    pub(crate) fn with_flags(target: Target, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Self::start(target, ServerOptions { flags, data: None })
+    }
+
+    /// Kills the server, if it still runs, and starts it again with the same options.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        (self.child, self.address) = launch(self.target, &self.options, self.scratch.path());
+    }
+
+    /// A new connection. Waits for a server that is still starting.
+    ///
+    /// # Panics
+    ///
+    /// When no connection comes about.
+    pub(crate) fn connect(&mut self) -> Client {
+        let deadline = now() + PATIENCE;
+        loop {
+            let attempt = match &self.address {
+                Address::Port(port) => Client::tcp(*port),
+                Address::Socket(path) => Client::unix(path),
+            };
+            match attempt {
+                Ok(client) => return client,
+                Err(error) => {
+                    let name = self.target.name();
+                    let log = read_log(self.scratch.path());
+                    assert!(self.is_running(), "{name} has ended; it wrote:\n{log}");
+                    assert!(now() < deadline, "{name} takes no connection: {error}\n{log}");
+                    thread::sleep(POLL_INTERVAL);
+                }
+            }
+        }
+    }
+
+    /// The port, of a server that listens on TCP.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self.address {
+            Address::Port(port) => Some(port),
+            Address::Socket(_) => None,
+        }
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    /// Ends the process with SIGKILL and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        drop(self.child.kill());
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Waits for the process to end by itself; `None` when it has not after `timeout`.
+    pub(crate) fn wait_for_end(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = now() + timeout;
+        loop {
+            let status = self.child.try_wait().expect("a child can be waited for");
+            if status.is_some() || now() >= deadline {
+                return status;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// What the server has written to stderr since its last start.
+    pub(crate) fn log(&self) -> String {
+        read_log(self.scratch.path())
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Starts the process. beanstalkd listens on a Unix socket, because it cannot be asked for a free
+/// port; beanpole says which port it took.
+fn launch(target: Target, options: &ServerOptions, scratch: &Path) -> (Child, Address) {
+    let program = target.program().expect("the caller has checked that the program exists");
+    let socket = scratch.join("socket");
+    let mut command = Command::new(program);
+    match target {
+        Target::Beanstalkd => command.arg("-l").arg(format!("unix:{}", socket.display())),
+        Target::Beanpole => command.args(["-l", "127.0.0.1", "-p", "0"]),
+    };
+    if let Some(data) = &options.data {
+        command.arg("-b").arg(data);
+    }
+    let log = File::create(log_path(scratch)).expect("the scratch directory is writable");
+    let mut child = command
+        .args(&options.flags)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the program can be started");
+    let address = match target {
+        Target::Beanstalkd => Address::Socket(socket),
+        Target::Beanpole => Address::Port(wait_for_port(&mut child, scratch)),
+    };
+    (child, address)
+}
+
+/// Waits for the line that names the port.
+fn wait_for_port(child: &mut Child, scratch: &Path) -> u16 {
+    let deadline = now() + PATIENCE;
+    loop {
+        let log = read_log(scratch);
+        if let Some(port) = port_of_ready_line(&log) {
+            return port;
+        }
+        let ended = child.try_wait().expect("a child can be waited for");
+        let failed = ended.is_some() || now() >= deadline;
+        assert!(!failed, "the server did not get ready ({ended:?}); it wrote:\n{log}");
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+fn port_of_ready_line(log: &str) -> Option<u16> {
+    let (_, rest) = log.split_once("beanpole: ready, listening on 127.0.0.1:")?;
+    let (port, _) = rest.split_once('\n')?;
+    port.trim().parse().ok()
+}
+
+fn log_path(scratch: &Path) -> PathBuf {
+    scratch.join("stderr")
+}
+
+fn read_log(scratch: &Path) -> String {
+    let bytes = fs::read(log_path(scratch)).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
