@@ -10,8 +10,9 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if first == '{' {
-            let (inside, after) =
-                rest[1..].split_once('}').ok_or("a `{` without its `}`; write \\x7b for the byte")?;
+            let (inside, after) = rest[1..]
+                .split_once('}')
+                .ok_or("a `{` without its `}`; write \\x7b for the byte")?;
             bytes.extend(repetition(inside)?);
             rest = after;
         } else {

@@ -5,7 +5,9 @@
 //! random stream has no expectation: both servers get the same commands and must agree.
 
 mod bytes;
+mod flow_tests;
 mod pattern;
 mod runner;
+mod streams;
 mod transcript;
 mod transcript_tests;

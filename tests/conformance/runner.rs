@@ -98,7 +98,10 @@ impl Conversation {
         for (connection, client) in &mut self.clients {
             client.receive(Duration::from_millis(1));
             if !client.unread().is_empty() {
-                return Err(format!("at the end of connection {connection}: {}", what_came(client)));
+                return Err(format!(
+                    "at the end of connection {connection}: {}",
+                    what_came(client)
+                ));
             }
         }
         Ok(())

@@ -38,8 +38,8 @@ impl Random {
     }
 
     /// One of `choices`, which must not be empty.
-    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         let index = self.within(0..choices.len() as u64);
-        &choices[usize::try_from(index).expect("an index fits")]
+        choices[usize::try_from(index).expect("an index fits")]
     }
 }
