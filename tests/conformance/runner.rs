@@ -26,8 +26,8 @@ pub(super) fn run(section: &Section, target: Target) -> Result<(), String> {
         // beanpole syncs before every reply unless told otherwise.
         flags.push("-f0".to_owned());
     }
-    let data_path = data.as_ref().map(|data| data.path().to_path_buf());
-    let server = Server::start(target, ServerOptions { flags, data: data_path });
+    let path = data.as_ref().map(|data| data.path().to_path_buf());
+    let server = Server::start(target, ServerOptions { flags, data: path, on_tcp: false });
     let mut conversation = Conversation { server, clients: BTreeMap::new(), yaml_left: None };
     for step in section.steps.iter().filter(|step| step.only.is_none_or(|only| only == target)) {
         conversation.take(step).map_err(|what| {

@@ -64,9 +64,8 @@ fn run_all(target: Target) {
         for _ in 0..SECTIONS_AT_ONCE {
             scope.spawn(|| {
                 while let Some(section) = sections.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(failure) = runner::run(section, target) {
-                        failures.lock().expect("no thread panics with the lock").push(failure);
-                    }
+                    let failure = runner::run(section, target).err();
+                    failures.lock().expect("no thread panics with the lock").extend(failure);
                 }
             });
         }
