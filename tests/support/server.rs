@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -31,6 +32,8 @@ pub(crate) struct ServerOptions {
     pub(crate) flags: Vec<String>,
     /// Where it keeps its jobs, if it is to keep them.
     pub(crate) data: Option<PathBuf>,
+    /// Whether it must listen on TCP, as beanpole does anyway.
+    pub(crate) on_tcp: bool,
 }
 
 /// A running server. Ended with SIGKILL when dropped.
@@ -87,7 +90,7 @@ impl Server {
     /// Starts a server without a data directory.
     pub(crate) fn with_flags(target: Target, flags: &[&str]) -> Self {
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Self::start(target, ServerOptions { flags, data: None })
+        Self::start(target, ServerOptions { flags, ..Default::default() })
     }
 
     /// Kills the server, if it still runs, and starts it again with the same options.
@@ -169,32 +172,60 @@ impl Drop for Server {
     }
 }
 
-/// Starts the process. beanstalkd listens on a Unix socket, because it cannot be asked for a free
-/// port; beanpole says which port it took.
+/// Starts the process. beanstalkd cannot be asked for a free port, so it listens on a Unix socket,
+/// or tries ports until it gets one.
 fn launch(target: Target, options: &ServerOptions, scratch: &Path) -> (Child, Address) {
-    let program = target.program().expect("the caller has checked that the program exists");
-    let socket = scratch.join("socket");
-    let mut command = Command::new(program);
     match target {
-        Target::Beanstalkd => command.arg("-l").arg(format!("unix:{}", socket.display())),
-        Target::Beanpole => command.args(["-l", "127.0.0.1", "-p", "0"]),
-    };
+        Target::Beanpole => {
+            let mut child = spawn(target, options, scratch, &["-l", "127.0.0.1", "-p", "0"]);
+            let port = wait_for_port(&mut child, scratch);
+            (child, Address::Port(port))
+        }
+        Target::Beanstalkd if options.on_tcp => launch_on_free_port(options, scratch),
+        Target::Beanstalkd => {
+            let socket = scratch.join("socket");
+            let address = format!("unix:{}", socket.display());
+            (spawn(target, options, scratch, &["-l", &address]), Address::Socket(socket))
+        }
+    }
+}
+
+/// Starts beanstalkd on a port that was free a moment ago, until one stays free.
+fn launch_on_free_port(options: &ServerOptions, scratch: &Path) -> (Child, Address) {
+    let deadline = now() + PATIENCE;
+    loop {
+        let port = free_port();
+        let flags = ["-l", "127.0.0.1", "-p", &port.to_string()];
+        let mut child = spawn(Target::Beanstalkd, options, scratch, &flags);
+        while child.try_wait().expect("a child can be waited for").is_none() {
+            let pid = Client::tcp(port).and_then(|mut client| client.ask("stats"));
+            // Somebody else may have got the port.
+            if pid.is_ok_and(|stats| stats.contains(&format!("\npid: {}\n", child.id()))) {
+                return (child, Address::Port(port));
+            }
+            assert!(now() < deadline, "beanstalkd does not answer; {}", read_log(scratch));
+            thread::sleep(POLL_INTERVAL);
+        }
+        assert!(now() < deadline, "beanstalkd gets no port; {}", read_log(scratch));
+    }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+fn spawn(target: Target, options: &ServerOptions, scratch: &Path, address: &[&str]) -> Child {
+    let program = target.program().expect("the caller has checked that the program exists");
+    let mut command = Command::new(program);
+    command.args(address);
     if let Some(data) = &options.data {
         command.arg("-b").arg(data);
     }
     let log = File::create(log_path(scratch)).expect("the scratch directory is writable");
-    let mut child = command
-        .args(&options.flags)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("the program can be started");
-    let address = match target {
-        Target::Beanstalkd => Address::Socket(socket),
-        Target::Beanpole => Address::Port(wait_for_port(&mut child, scratch)),
-    };
-    (child, address)
+    command.args(&options.flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("the program can be started")
 }
 
 /// Waits for the line that names the port.
