@@ -7,9 +7,6 @@ use super::{
     Turn,
 };
 
-/// The moves that timers may take before continuations have had theirs: neither starves.
-const TIMERS_FIRST_JOBS: u32 = WORK_QUOTA_JOBS / 2;
-
 /// A run of ops of one member.
 struct Run<'a> {
     member: MemberId,
@@ -22,9 +19,16 @@ impl Queue {
     /// Applies one log entry: time goes on, what is due happens and what was left over goes on, as
     /// far as [`WORK_QUOTA_JOBS`] allows; then the parts, in order.
     pub fn apply(&mut self, batch: &Batch, observer: &mut impl Observer) {
+        self.apply_within(WORK_QUOTA_JOBS, batch, observer);
+    }
+
+    /// As [`Self::apply`], with another quota. It is part of what the state becomes: only a test
+    /// that wants many continuations from few jobs may choose it.
+    pub(super) fn apply_within(&mut self, quota: u32, batch: &Batch, observer: &mut impl Observer) {
         self.clock = self.clock.max(batch.now);
-        let mut work = Work { moves_left: WORK_QUOTA_JOBS, outcomes: Vec::new() };
-        self.fire_due(WORK_QUOTA_JOBS - TIMERS_FIRST_JOBS, &mut work);
+        let mut work = Work { moves_left: quota, outcomes: Vec::new() };
+        // Timers have one half before continuations have the other: neither starves.
+        self.fire_due(quota / 2, &mut work);
         self.go_on(&mut work);
         self.fire_due(0, &mut work);
         tell(&mut work, observer);

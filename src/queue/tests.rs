@@ -1,52 +1,31 @@
-//! Facts about the queue.
+//! Facts about the queue, as transcripts, and random runs.
+//!
+//! A transcript is played on one member. Its lines are
+//!
+//! - `3 put 10 0 60 body = 3 INSERTED 1, 4 RESERVED 1 body`: connection 3 asks, and what comes of
+//!   it, all outcomes in order;
+//! - `+2500 = 4 TIMED_OUT`: so many milliseconds go by;
+//! - `! open = ...`: the member begins a new life;
+//! - `? stats-job 1 state pri = ready 10`: a read of the named statistics.
+//!
+//! After each line the invariants are checked. Words that beanstalkd does not have are explained at
+//! [`script::action`].
 
-use beanpole_protocol::TubeName;
-use bytes::Bytes;
+mod bulk;
+mod checkpoints;
+mod commands;
+mod ledger;
+mod random;
+mod script;
+mod sessions;
+mod timers;
+mod tubes;
 
-use super::*;
+use script::Player;
 
-/// Keeps all outcomes.
-#[derive(Default)]
-struct Seen(Vec<(u64, Outcome)>);
-
-impl Observer for Seen {
-    fn before_op(&mut self, _queue: &Queue, _session: SessionId) {}
-
-    fn outcome(&mut self, session: SessionId, outcome: Outcome) {
-        self.0.push((session.connection.0, outcome));
-    }
-}
-
-#[test]
-fn put_reserve_delete() {
-    let mut queue = Queue::new();
-    let member = MemberId(1);
-    let incarnation = Incarnation(1);
-    let op =
-        |connection, action| Op { connection: ConnectionNumber(connection), turn: Turn(0), action };
-    let body = Bytes::from_static(b"x");
-    let ops = vec![
-        op(1, Action::Reserve { wait: Wait::Forever, half_closed: false }),
-        op(2, Action::Put { priority: 1, delay: 0, ttr: 1, body: body.clone() }),
-        op(1, Action::Delete { job: JobId(1) }),
-        op(2, Action::Watch { tube: TubeName::new(b"t").expect("a name") }),
-    ];
-    let parts = vec![
-        Part::Open { member, incarnation },
-        Part::Ops { member, incarnation, first: OpNumber(1), ops },
-    ];
-    let mut seen = Seen::default();
-    queue.apply(&Batch { now: LogicalTime(1), parts }, &mut seen);
-    queue.check_invariants();
-    let reserved = Outcome::Reserved { job: JobId(1), body };
-    assert_eq!(
-        seen.0,
-        [
-            (1, Outcome::Waiting),
-            (2, Outcome::Inserted { job: JobId(1) }),
-            (1, reserved),
-            (1, Outcome::Deferred),
-            (2, Outcome::Watching { count: 2 }),
-        ]
-    );
+/// Plays a transcript on a new queue.
+fn play(transcript: &str) -> Player {
+    let mut player = Player::new();
+    player.play(transcript);
+    player
 }

@@ -1,0 +1,215 @@
+//! Checkpoints, restores, and the checker itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::play;
+use super::script::Player;
+use crate::queue::*;
+
+/// A state that has some of everything.
+fn rich() -> Player {
+    let mut player = play(
+        "1 use x = 1 USING x
+         1 put 5 0 60 a = 1 INSERTED 1
+         1 put 4 9 60 b = 1 INSERTED 2
+         1 put 3 0 60 c = 1 INSERTED 3
+         1 put 2 0 60 d = 1 INSERTED 4
+         1 put 1 0 60 e = 1 INSERTED 5
+         2 reserve-job 3 = 2 RESERVED 3 c
+         2 bury 3 0 = 2 BURIED
+         2 reserve-job 4 = 2 RESERVED 4 d
+         2 watch y = 2 WATCHING 2
+         1 pause-tube x 50 = 1 PAUSED
+         3 watch x = 3 WATCHING 2
+         3 reserve-with-timeout 20 = 3 waits
+         2 reserve = 2 waits
+         4 put 0 30 9 f = 4 INSERTED 6
+         4 put 0 31 9 g = 4 INSERTED 7
+         4 put 0 32 9 h = 4 INSERTED 8
+         4 put 0 33 9 i = 4 INSERTED 9
+         5 watch x = 5 WATCHING 2
+         5 reserve-job 6 = 5 RESERVED 6 f
+         5 reserve-job 7 = 5 RESERVED 7 g
+         5 reserve-job 8 = 5 RESERVED 8 h
+         6 use x = 6 USING x",
+    );
+    player.ask_with_quota(0, 4, "kick 2");
+    player.ask_with_quota(0, 5, "close");
+    player.queue.check_invariants();
+    player
+}
+
+fn records(queue: &mut Queue) -> Vec<Record> {
+    let mut records = Vec::new();
+    queue.begin_checkpoint();
+    assert!(queue.checkpoint_slice(usize::MAX, &mut records));
+    records
+}
+
+#[test]
+fn restored_state_is_the_state() {
+    let mut player = rich();
+    let digest = player.queue.digest();
+    let records = records(&mut player.queue);
+    let restored = Queue::restore(records.into_iter()).expect("the records are whole");
+    restored.check_invariants();
+    assert_eq!(restored.digest(), digest);
+    assert_eq!(restored.counters(), player.queue.counters());
+    assert_eq!(restored.next_deadline(), player.queue.next_deadline());
+}
+
+#[test]
+fn checkpoint_is_the_state_at_its_beginning_whatever_happens_meanwhile() {
+    for slice in [1, 2, 3, 5, 8] {
+        let mut player = rich();
+        let digest = player.queue.digest();
+        let mut steps = [
+            "4 delete 9",
+            "+1000",
+            "2 close",
+            "1 put 0 0 60 x",
+            "6 use z",
+            "7 watch x",
+            "+9000",
+            "1 pause-tube x 0",
+            "! open",
+            "1 reserve",
+            "1 put 0 0 60 z",
+        ]
+        .iter();
+        let mut records = Vec::new();
+        player.queue.begin_checkpoint();
+        while !player.queue.checkpoint_slice(slice, &mut records) {
+            if let Some(step) = steps.next() {
+                player.line(step);
+            }
+        }
+        let restored = Queue::restore(records.into_iter()).expect("the records are whole");
+        assert_eq!(restored.digest(), digest, "in slices of {slice}");
+        assert_ne!(player.queue.digest(), digest);
+    }
+}
+
+#[test]
+fn abandoned_checkpoint_leaves_nothing_behind() {
+    let mut player = rich();
+    let digest = player.queue.digest();
+    player.queue.abandon_checkpoint();
+    player.queue.begin_checkpoint();
+    player.queue.checkpoint_slice(3, &mut Vec::new());
+    player.line("2 close");
+    assert!(player.queue.checkpoint_copies_held() > 0);
+    player.queue.abandon_checkpoint();
+    assert_eq!(player.queue.checkpoint_copies_held(), 0);
+    let records = records(&mut player.queue);
+    let restored = Queue::restore(records.into_iter()).expect("the records are whole");
+    assert_eq!(restored.digest(), player.queue.digest());
+    assert_ne!(restored.digest(), digest);
+}
+
+#[test]
+#[should_panic(expected = "a checkpoint is under way already")]
+fn only_one_checkpoint_is_under_way() {
+    let mut queue = Queue::new();
+    queue.begin_checkpoint();
+    queue.begin_checkpoint();
+}
+
+#[test]
+fn checkpoint_with_a_record_missing_or_twice_is_refused() {
+    let mut player = rich();
+    let whole = records(&mut player.queue);
+    for place in 0..whole.len() {
+        let mut missing = whole.clone();
+        missing.remove(place);
+        let error = Queue::restore(missing.into_iter()).expect_err("a record is missing");
+        let mut twice = whole.clone();
+        twice.push(whole[place].clone());
+        let error_of_two = Queue::restore(twice.into_iter()).expect_err("a record is there twice");
+        if place == 0 {
+            assert_eq!(error, RestoreError::NoHeader);
+            assert_eq!(error_of_two, RestoreError::SecondHeader);
+        } else {
+            assert!(matches!(error, RestoreError::Incomplete { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn damaged_records_are_refused_or_make_a_sound_state() {
+    let mut player = rich();
+    let whole = records(&mut player.queue);
+    let (mut refused, mut accepted) = (0, 0);
+    for place in 0..whole.len() {
+        let bytes = postcard::to_stdvec(&whole[place]).expect("a record has an encoding");
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let Ok(record) = postcard::from_bytes::<Record>(&bytes) else {
+                continue;
+            };
+            let mut records = whole.clone();
+            records[place] = record;
+            match Queue::restore(records.into_iter()) {
+                Ok(queue) => {
+                    queue.check_invariants();
+                    accepted += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 100 && accepted > 100, "{refused} refused, {accepted} accepted");
+}
+
+#[test]
+fn checker_finds_what_is_planted() {
+    type Plant = fn(&mut Queue);
+    let plants: &[(&str, Plant)] = &[
+        ("a count of jobs", |queue| queue.job_counts.ready += 1),
+        ("a lost deadline", |queue| {
+            let (at, timer) = queue.deadlines.first().expect("there is one");
+            queue.deadlines.remove(at, timer);
+        }),
+        ("a ready job that is not indexed", |queue| {
+            queue.tube_mut(TubeId(1)).ready.pop_first().expect("there is one");
+        }),
+        ("a waiter that is forgotten", |queue| {
+            queue.tube_mut(TubeId(1)).waiters.pop_first().expect("there is one");
+        }),
+        ("an urgent count", |queue| queue.tube_mut(TubeId(1)).urgent += 1),
+        ("a count of watchers", |queue| queue.tube_mut(TubeId(1)).watching += 1),
+        ("a list of tubes", |queue| queue.tube_order.swap(0, 1)),
+        ("a job in a tube that is not there", |queue| {
+            queue.job_mut(JobId(1)).tube = TubeId(77);
+        }),
+        ("a next id that was given out", |queue| queue.next.job = 3),
+        ("a job that its holder does not know", |queue| {
+            let by = queue.session_holding(JobId(4));
+            queue.session_mut(by).held.clear();
+        }),
+        ("a kick that nobody goes on with", |queue| {
+            let (id, _) = queue.continuations.iter().next().expect("there is one");
+            let id = *id;
+            queue.continuations.remove(&id);
+        }),
+        ("a member's count", |queue| {
+            queue.members.change(&MemberId(1)).expect("it is known").waiting += 1;
+        }),
+    ];
+    for (planted, plant) in plants {
+        let mut player = rich();
+        plant(&mut player.queue);
+        let checked = catch_unwind(AssertUnwindSafe(|| player.queue.check_invariants()));
+        assert!(checked.is_err(), "{planted} was not found");
+    }
+}
+
+impl Queue {
+    fn session_holding(&self, id: JobId) -> SessionId {
+        match self.job(id).state {
+            job::JobState::Reserved { by, .. } => by,
+            state => panic!("{id:?} is {state:?}"),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Random batches on three copies of the state (D1): one is applied to as it is and checked after
+//! each op, one is now and then replaced by what its records restore, and one is checkpointed in
+//! random slices while ops go on, then restored, and given the ops since the freeze once more.
+//! Outcomes and digests are equal all the time.
+//!
+//! `BEANPOLE_SEED` repeats a run, `BEANPOLE_OPS` says how many ops are applied at least.
+
+use std::hash::{BuildHasher, RandomState};
+
+use beanpole_protocol::TubeName;
+use bytes::Bytes;
+
+use super::ledger::Ledger;
+use super::script::name;
+use crate::queue::*;
+
+/// Few moves per entry: many continuations from few jobs.
+const QUOTA: u32 = 6;
+
+/// The state grows and shrinks between these.
+const JOBS_MIN: usize = 2;
+const JOBS_MAX: usize = 60;
+
+const MEMBERS: u64 = 3;
+const CONNECTIONS: u64 = 4;
+const TUBES: [&str; 5] = ["default", "a", "b", "c", "d"];
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn small(&mut self, end: u32) -> u32 {
+        u32::try_from(self.below(u64::from(end))).expect("it is below a u32")
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).expect("it is below a length")]
+    }
+
+    fn tube(&mut self) -> TubeName {
+        name(self.pick(&TUBES))
+    }
+}
+
+/// Who sends ops, and what was sent.
+struct World {
+    random: Random,
+    now: LogicalTime,
+    senders: Vec<Sender>,
+    /// Parts that may be sent again.
+    earlier: Vec<Part>,
+    /// More is put than deleted.
+    filling: bool,
+}
+
+struct Sender {
+    member: MemberId,
+    life: Incarnation,
+    next: u64,
+    connections: Vec<u64>,
+    next_connection: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let sender = |member| Sender {
+            member: MemberId(member),
+            life: Incarnation(0),
+            next: 1,
+            connections: Vec::new(),
+            next_connection: 1,
+        };
+        Self {
+            random: Random(seed),
+            now: LogicalTime(1_000_000_000),
+            senders: (0..MEMBERS).map(sender).collect(),
+            earlier: Vec::new(),
+            filling: true,
+        }
+    }
+
+    fn batch(&mut self, queue: &Queue, ledger: &mut Ledger) -> Batch {
+        let now = self.time();
+        self.filling = queue.jobs.len() < if self.filling { JOBS_MAX } else { JOBS_MIN };
+        let mut parts: Vec<Part> = Vec::new();
+        for _ in 0..self.random.below(4) {
+            let sender = self.random.pick(&[0, 1, 2]);
+            match self.random.below(40) {
+                0 if parts.is_empty() => parts.push(self.open(sender, ledger)),
+                1..4 if !self.earlier.is_empty() => {
+                    let place = self.random.below(self.earlier.len() as u64);
+                    parts.push(self.earlier[usize::try_from(place).expect("a place")].clone());
+                }
+                4 => parts.push(self.with_a_gap(sender)),
+                _ => {
+                    let part = self.ops(sender, queue, ledger);
+                    self.keep(part.clone());
+                    parts.push(part);
+                }
+            }
+        }
+        Batch { now, parts }
+    }
+
+    /// Mostly a little later, now and then much, and sometimes an old stamp.
+    fn time(&mut self) -> LogicalTime {
+        let milliseconds = match self.random.below(100) {
+            0 => 100_000,
+            1..6 => 3_000,
+            6..40 => self.random.below(1_000),
+            _ => self.random.below(10),
+        };
+        self.now.0 += milliseconds * 1_000_000;
+        let back = if self.random.one_in(20) { self.random.below(2_000_000_000) } else { 0 };
+        LogicalTime(self.now.0.saturating_sub(back))
+    }
+
+    fn open(&mut self, sender: usize, ledger: &mut Ledger) -> Part {
+        let skipped = self.random.below(2);
+        let sender = &mut self.senders[sender];
+        sender.life.0 += 1 + skipped;
+        sender.next = 1;
+        sender.connections.clear();
+        ledger.end_lives(sender.member);
+        Part::Open { member: sender.member, incarnation: sender.life }
+    }
+
+    fn with_a_gap(&mut self, sender: usize) -> Part {
+        let connection = ConnectionNumber(1);
+        let op = Op { connection, turn: Turn(0), action: Action::Kick { bound: 9 } };
+        let sender = &self.senders[sender];
+        let first = OpNumber(sender.next + 1);
+        Part::Ops { member: sender.member, incarnation: sender.life, first, ops: vec![op] }
+    }
+
+    fn ops(&mut self, sender: usize, queue: &Queue, ledger: &mut Ledger) -> Part {
+        let first = self.senders[sender].next;
+        let mut ops = Vec::new();
+        for _ in 0..=self.random.below(8) {
+            let op = self.op(sender, queue);
+            let Sender { member, life, next, .. } = &mut self.senders[sender];
+            ledger.send(*member, *life, *next, op.clone());
+            *next += 1;
+            ops.push(op);
+        }
+        let Sender { member, life, .. } = self.senders[sender];
+        Part::Ops { member, incarnation: life, first: OpNumber(first), ops }
+    }
+
+    fn op(&mut self, sender: usize, queue: &Queue) -> Op {
+        let connection = self.connection(sender);
+        let Sender { member, life: incarnation, connections, .. } = &mut self.senders[sender];
+        let session = SessionId { member: *member, incarnation: *incarnation, connection };
+        let job = job(&mut self.random, queue, session);
+        let action = action(&mut self.random, job, self.filling);
+        if action == Action::Close {
+            connections.retain(|open| *open != connection.0);
+        }
+        let turn = queue.sessions.get(&session).map_or(Turn(0), |session| session.facts.turn);
+        let stale = self.random.one_in(30);
+        Op { connection, turn: Turn(turn.0.wrapping_add(u32::from(stale))), action }
+    }
+
+    fn connection(&mut self, sender: usize) -> ConnectionNumber {
+        let sender = &mut self.senders[sender];
+        let place = self.random.below(CONNECTIONS);
+        let open = sender.connections.get(usize::try_from(place).expect("a place"));
+        ConnectionNumber(open.copied().unwrap_or_else(|| {
+            let number = sender.next_connection;
+            sender.next_connection += 1;
+            sender.connections.push(number);
+            number
+        }))
+    }
+
+    fn keep(&mut self, part: Part) {
+        if self.earlier.len() == 8 {
+            self.earlier.remove(0);
+        }
+        self.earlier.push(part);
+    }
+}
+
+/// Mostly a job that the session holds or that is there at all: else little would happen.
+fn job(random: &mut Random, queue: &Queue, session: SessionId) -> JobId {
+    if let Some(session) = queue.sessions.get(&session)
+        && let Some((_, held)) = session.held.first()
+        && random.one_in(2)
+    {
+        return *held;
+    }
+    let any = JobId(random.below(queue.next.job + 1));
+    let there = queue.jobs.range(any..).next().map(|(id, _)| *id);
+    if random.one_in(5) { any } else { there.unwrap_or(any) }
+}
+
+fn action(random: &mut Random, job: JobId, filling: bool) -> Action {
+    let delay = random.pick(&[0, 0, 0, 1, 3]);
+    let priority = random.pick(&[0, 1, 2, 1023, 1024, 5000]);
+    match random.below(64) {
+        0..16 if filling => {
+            let length = usize::try_from(random.below(8)).expect("it is small");
+            let body = Bytes::copy_from_slice(&b"beanpole"[..length]);
+            Action::Put { priority, delay, ttr: random.small(5), body }
+        }
+        16..19 => Action::Use { tube: random.tube() },
+        19..22 => Action::Watch { tube: random.tube() },
+        22..24 => Action::Ignore { tube: random.tube() },
+        24..28 => Action::Reserve { wait: Wait::Forever, half_closed: random.one_in(4) },
+        28..32 => {
+            Action::Reserve { wait: Wait::Seconds(random.small(4)), half_closed: random.one_in(8) }
+        }
+        32..34 => Action::ReserveJob { job },
+        0..16 | 34..38 => Action::Delete { job },
+        38..43 => Action::Release { job, priority, delay },
+        43..51 => Action::Bury { job, priority },
+        51..53 => Action::Touch { job },
+        53..56 => Action::Kick { bound: random.pick(&[0, 1, 3, 30, u32::MAX]) },
+        56..58 => Action::KickJob { job },
+        58..60 => Action::PauseTube { tube: random.tube(), delay: random.pick(&[0, 0, 1, 2]) },
+        60..62 => Action::StopWaiting,
+        _ => Action::Close,
+    }
+}
+
+/// Keeps outcomes and nothing else.
+#[derive(Default)]
+struct Outcomes(Vec<(SessionId, Outcome)>);
+
+impl Observer for Outcomes {
+    fn before_op(&mut self, _queue: &Queue, _session: SessionId) {}
+
+    fn outcome(&mut self, session: SessionId, outcome: Outcome) {
+        self.0.push((session, outcome));
+    }
+}
+
+/// The copy that is checkpointed while ops go on.
+struct Checkpointed {
+    queue: Queue,
+    records: Option<Vec<Record>>,
+    since: Vec<(Batch, Vec<(SessionId, Outcome)>)>,
+    restores: u64,
+}
+
+impl Checkpointed {
+    fn step(&mut self, random: &mut Random) {
+        match &mut self.records {
+            None => {
+                if random.one_in(10) {
+                    self.queue.begin_checkpoint();
+                    self.records = Some(Vec::new());
+                }
+            }
+            Some(_) if random.one_in(100) => {
+                self.queue.abandon_checkpoint();
+                self.forget();
+            }
+            Some(records) => {
+                let slice = usize::try_from(random.below(12)).expect("it is small");
+                if self.queue.checkpoint_slice(slice, records) {
+                    self.restore();
+                }
+            }
+        }
+    }
+
+    /// Restores what was checkpointed, by way of bytes, and catches up.
+    fn restore(&mut self) {
+        let records = self.records.take().expect("they were just fetched");
+        let bytes: Vec<Vec<u8>> = records
+            .iter()
+            .map(|record| postcard::to_stdvec(record).expect("a record has an encoding"))
+            .collect();
+        let records = bytes
+            .iter()
+            .map(|bytes| postcard::from_bytes(bytes).expect("a record comes back from its bytes"));
+        let mut restored = Queue::restore(records).expect("a checkpoint is whole");
+        for (batch, outcomes) in &self.since {
+            assert_eq!(apply(&mut restored, batch), *outcomes, "of {batch:?}");
+        }
+        assert_eq!(restored.digest(), self.queue.digest());
+        assert_eq!(restored.counters(), self.queue.counters());
+        self.queue = restored;
+        self.restores += 1;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.records = None;
+        self.since.clear();
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Vec<(SessionId, Outcome)> {
+        let outcomes = apply(&mut self.queue, batch);
+        if self.records.is_some() {
+            self.since.push((batch.clone(), outcomes.clone()));
+        }
+        outcomes
+    }
+}
+
+fn apply(queue: &mut Queue, batch: &Batch) -> Vec<(SessionId, Outcome)> {
+    let mut outcomes = Outcomes::default();
+    queue.apply_within(QUOTA, batch, &mut outcomes);
+    outcomes.0
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
+}
+
+#[test]
+fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
+    let seed =
+        from_environment("BEANPOLE_SEED").unwrap_or_else(|| RandomState::new().hash_one("a seed"));
+    let ops = from_environment("BEANPOLE_OPS").unwrap_or(50_000);
+    println!("repeat with: BEANPOLE_SEED={seed} BEANPOLE_OPS={ops} cargo test --lib three_copies");
+
+    let mut world = World::new(seed);
+    let mut ledger = Ledger::default();
+    let (mut plain, mut replaced) = (Queue::new(), Queue::new());
+    let queue = Queue::new();
+    let mut walked = Checkpointed { queue, records: None, since: Vec::new(), restores: 0 };
+    while ledger.applied < ops {
+        let batch = world.batch(&plain, &mut ledger);
+        ledger.begin(&plain, &batch);
+        plain.apply_within(QUOTA, &batch, &mut ledger);
+        let outcomes = ledger.end();
+        assert_eq!(apply(&mut replaced, &batch), outcomes, "of {batch:?}");
+        assert_eq!(walked.apply(&batch), outcomes, "of {batch:?}");
+        assert_eq!(plain.digest(), replaced.digest());
+        assert_eq!(plain.digest(), walked.queue.digest());
+        assert_eq!(plain.counters(), replaced.counters());
+        assert!(plain.tube_names().eq(replaced.tube_names()));
+        if world.random.one_in(50) {
+            replaced = Queue::restore(replaced.records()).expect("the state is sound");
+        }
+        walked.step(&mut world.random);
+    }
+    plain.check_invariants();
+    assert!(walked.restores > ops / 5_000, "only {} restores", walked.restores);
+}

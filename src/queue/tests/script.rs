@@ -1,0 +1,249 @@
+//! Playing transcripts; see the parent module for what they look like.
+
+use beanpole_protocol::TubeName;
+use bytes::Bytes;
+
+use crate::queue::*;
+
+/// One member, its sequence of ops and its queue.
+pub(super) struct Player {
+    pub(super) queue: Queue,
+    pub(super) member: MemberId,
+    pub(super) incarnation: Incarnation,
+    pub(super) last: OpNumber,
+    pub(super) now: LogicalTime,
+}
+
+/// Keeps all outcomes as words.
+#[derive(Default)]
+pub(super) struct Words(pub(super) Vec<String>);
+
+impl Observer for Words {
+    fn before_op(&mut self, _queue: &Queue, _session: SessionId) {}
+
+    fn outcome(&mut self, session: SessionId, outcome: Outcome) {
+        self.0.push(format!("{} {}", session.connection.0, word(&outcome)));
+    }
+}
+
+impl Player {
+    pub(super) fn new() -> Self {
+        let mut player = Self {
+            queue: Queue::new(),
+            member: MemberId(1),
+            incarnation: Incarnation(0),
+            last: OpNumber(0),
+            now: LogicalTime(5_000_000_000),
+        };
+        player.open();
+        player
+    }
+
+    pub(super) fn play(&mut self, transcript: &str) {
+        for line in transcript.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (asked, expected) = line.split_once('=').unwrap_or((line, ""));
+            let got = self.line(asked.trim());
+            assert_eq!(got, expected.trim(), "in the line: {line}");
+            self.queue.check_invariants();
+        }
+    }
+
+    pub(super) fn line(&mut self, asked: &str) -> String {
+        if let Some(milliseconds) = asked.strip_prefix('+') {
+            let milliseconds: u64 = milliseconds.parse().expect("milliseconds");
+            self.now = LogicalTime(self.now.0 + milliseconds * 1_000_000);
+            return self.apply(vec![]);
+        }
+        match asked.split_once(' ') {
+            Some(("!", "open")) => self.open(),
+            Some(("?", read)) => self.read(read),
+            Some((connection, command)) => {
+                self.ask(connection.parse().expect("a connection"), action(command))
+            }
+            None => panic!("not a line of a transcript: {asked}"),
+        }
+    }
+
+    pub(super) fn open(&mut self) -> String {
+        self.incarnation.0 += 1;
+        self.last = OpNumber(0);
+        self.apply(vec![Part::Open { member: self.member, incarnation: self.incarnation }])
+    }
+
+    /// Applies one op, in its session's present turn.
+    pub(super) fn ask(&mut self, connection: u64, action: Action) -> String {
+        self.ask_in_turn(connection, self.turn(connection), action)
+    }
+
+    pub(super) fn ask_in_turn(&mut self, connection: u64, turn: Turn, action: Action) -> String {
+        self.last.0 += 1;
+        let op = Op { connection: ConnectionNumber(connection), turn, action };
+        let part = self.run(self.last, vec![op]);
+        self.apply(vec![part])
+    }
+
+    /// Applies one op in an entry that may move `quota` jobs.
+    pub(super) fn ask_with_quota(&mut self, quota: u32, connection: u64, command: &str) {
+        self.last.0 += 1;
+        let (connection, turn) = (ConnectionNumber(connection), self.turn(connection));
+        let op = Op { connection, turn, action: action(command) };
+        let parts = vec![self.run(self.last, vec![op])];
+        self.queue.apply_within(quota, &Batch { now: self.now, parts }, &mut Words::default());
+    }
+
+    pub(super) fn run(&self, first: OpNumber, ops: Vec<Op>) -> Part {
+        Part::Ops { member: self.member, incarnation: self.incarnation, first, ops }
+    }
+
+    pub(super) fn apply(&mut self, parts: Vec<Part>) -> String {
+        let mut words = Words::default();
+        self.queue.apply(&Batch { now: self.now, parts }, &mut words);
+        words.0.join(", ")
+    }
+
+    pub(super) fn session_id(&self, connection: u64) -> SessionId {
+        SessionId {
+            member: self.member,
+            incarnation: self.incarnation,
+            connection: ConnectionNumber(connection),
+        }
+    }
+
+    pub(super) fn turn(&self, connection: u64) -> Turn {
+        let session = self.queue.sessions.get(&self.session_id(connection));
+        session.map_or(Turn(0), |session| session.facts.turn)
+    }
+
+    fn read(&self, read: &str) -> String {
+        let words: Vec<&str> = read.split(' ').collect();
+        match words.as_slice() {
+            ["peek", job] => found(self.queue.peek(JobId(number(job)))),
+            ["peek-ready", connection] => {
+                found(self.queue.peek_ready(self.session_id(number(connection))))
+            }
+            ["peek-delayed", connection] => {
+                found(self.queue.peek_delayed(self.session_id(number(connection))))
+            }
+            ["peek-buried", connection] => {
+                found(self.queue.peek_buried(self.session_id(number(connection))))
+            }
+            ["stats-job", job, keys @ ..] => {
+                let stats = self.queue.job_stats(JobId(number(job)), self.now);
+                stats.map_or("NOT_FOUND".into(), |stats| pick(&stats, keys))
+            }
+            ["stats-tube", tube, keys @ ..] => {
+                let stats = self.queue.tube_stats(&name(tube), self.now);
+                stats.map_or("NOT_FOUND".into(), |stats| pick(&stats, keys))
+            }
+            ["stats", keys @ ..] => pick(&self.queue.counters(), keys),
+            ["list-tubes"] => names(self.queue.tube_names()),
+            ["list-tubes-watched", connection] => {
+                names(self.queue.tubes_watched(self.session_id(number(connection))).iter())
+            }
+            ["list-tube-used", connection] => {
+                self.queue.tube_used(self.session_id(number(connection))).to_string()
+            }
+            ["pending"] => self.queue.work_pending().to_string(),
+            ["deadline"] => match self.queue.next_deadline() {
+                // In milliseconds from now.
+                Some(at) => {
+                    ((at.0.cast_signed() - self.now.0.cast_signed()) / 1_000_000).to_string()
+                }
+                None => "none".into(),
+            },
+            _ => panic!("not a read: {read}"),
+        }
+    }
+}
+
+/// The action of a command as words. Besides beanstalkd's words there are `reserve-half-closed`,
+/// `stop-waiting` (the client shuts down its sending side) and `close`. The body of a `put` is its
+/// last word.
+pub(super) fn action(command: &str) -> Action {
+    let words: Vec<&str> = command.split(' ').collect();
+    let job = |word: &str| JobId(number(word));
+    let n = |word: &str| u32::try_from(number(word)).expect("32 bits");
+    match words.as_slice() {
+        ["put", priority, delay, ttr, body] => Action::Put {
+            priority: n(priority),
+            delay: n(delay),
+            ttr: n(ttr),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        },
+        ["use", tube] => Action::Use { tube: name(tube) },
+        ["watch", tube] => Action::Watch { tube: name(tube) },
+        ["ignore", tube] => Action::Ignore { tube: name(tube) },
+        ["reserve"] => Action::Reserve { wait: Wait::Forever, half_closed: false },
+        ["reserve-half-closed"] => Action::Reserve { wait: Wait::Forever, half_closed: true },
+        ["reserve-with-timeout", seconds] => {
+            Action::Reserve { wait: Wait::Seconds(n(seconds)), half_closed: false }
+        }
+        ["reserve-job", id] => Action::ReserveJob { job: job(id) },
+        ["delete", id] => Action::Delete { job: job(id) },
+        ["release", id, priority, delay] => {
+            Action::Release { job: job(id), priority: n(priority), delay: n(delay) }
+        }
+        ["bury", id, priority] => Action::Bury { job: job(id), priority: n(priority) },
+        ["touch", id] => Action::Touch { job: job(id) },
+        ["kick", bound] => Action::Kick { bound: n(bound) },
+        ["kick-job", id] => Action::KickJob { job: job(id) },
+        ["pause-tube", tube, delay] => Action::PauseTube { tube: name(tube), delay: n(delay) },
+        ["stop-waiting"] => Action::StopWaiting,
+        ["close"] => Action::Close,
+        _ => panic!("not a command: {command}"),
+    }
+}
+
+fn word(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Inserted { job } => format!("INSERTED {}", job.0),
+        Outcome::Using { tube } => format!("USING {tube}"),
+        Outcome::Watching { count } => format!("WATCHING {count}"),
+        Outcome::NotIgnored => "NOT_IGNORED".into(),
+        Outcome::Reserved { job, body } => {
+            format!("RESERVED {} {}", job.0, String::from_utf8_lossy(body))
+        }
+        Outcome::TimedOut => "TIMED_OUT".into(),
+        Outcome::DeadlineSoon => "DEADLINE_SOON".into(),
+        Outcome::Deleted => "DELETED".into(),
+        Outcome::Released => "RELEASED".into(),
+        Outcome::Buried => "BURIED".into(),
+        Outcome::Touched => "TOUCHED".into(),
+        Outcome::Kicked { count } => format!("KICKED {count}"),
+        Outcome::JobKicked => "KICKED".into(),
+        Outcome::Paused => "PAUSED".into(),
+        Outcome::NotFound => "NOT_FOUND".into(),
+        Outcome::Waiting => "waits".into(),
+        Outcome::Deferred => "deferred".into(),
+    }
+}
+
+/// The values of the named fields, as `Debug` prints them.
+fn pick(stats: &impl std::fmt::Debug, keys: &[&str]) -> String {
+    let printed = format!("{stats:?}");
+    let value = |key: &&str| {
+        let key = key.replace('-', "_");
+        let from = printed.find(&format!(" {key}: ")).expect("a field of that name");
+        let value = &printed[from + key.len() + 3..];
+        value[..value.find([',', ' ']).expect("an end")].to_lowercase()
+    };
+    keys.iter().map(value).collect::<Vec<_>>().join(" ")
+}
+
+fn found(job: Option<(JobId, Bytes)>) -> String {
+    job.map_or("NOT_FOUND".into(), |(id, body)| {
+        format!("FOUND {} {}", id.0, String::from_utf8_lossy(&body))
+    })
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a TubeName>) -> String {
+    names.map(TubeName::as_str).collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn name(word: &str) -> TubeName {
+    TubeName::new(word.as_bytes()).expect("the name of a tube")
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().expect("a number")
+}
