@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::continuation::{Continuation, ContinuationId};
 use super::counters::Totals;
 use super::job::Job;
-use super::session::{MemberFacts, SessionFacts};
+use super::member::MemberFacts;
+use super::session::SessionFacts;
 use super::tube::{TubeFacts, TubeId};
 use super::{JobId, LogicalTime, MemberId, NextNumbers, Queue, SessionId};
 

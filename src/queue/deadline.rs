@@ -60,7 +60,7 @@ impl Queue {
                     work.spend(1);
                     self.make_ready(job, work);
                 }
-                Timer::Pause(tube) => self.end_pause(tube, work),
+                Timer::Pause(tube) => self.end_pause(tube, moves_kept, work),
                 Timer::DeadlineSoon(session) => {
                     self.fire_wait_end(session, Outcome::DeadlineSoon, work);
                 }

@@ -5,7 +5,7 @@
 //!
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
 //! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
-//! for one entry), `session` and `tube` (how they come and go), `jobs` (where jobs are: the seam for
+//! for one entry), `member`, `session` and `tube` (how they come and go), `jobs` (where jobs are: the seam for
 //! cold ones), `table` and `checkpoint` (how the state is copied while it changes), `restore` (how
 //! it comes back), `invariants` (what always holds).
 
@@ -19,6 +19,7 @@ mod dispatch;
 mod invariants;
 mod job;
 mod jobs;
+mod member;
 mod op;
 mod outcome;
 mod reads;
@@ -42,7 +43,8 @@ use continuation::{Continuation, ContinuationId};
 use counters::{JobCounts, Totals};
 use deadline::Deadlines;
 use job::Job;
-use session::{Member, Session};
+use member::Member;
+use session::Session;
 use table::Table;
 use tube::{Tube, TubeFacts, TubeId};
 

@@ -12,7 +12,8 @@ use super::continuation::Continuation;
 use super::deadline::{Timer, warning_time};
 use super::job::JobState;
 use super::jobs::Places;
-use super::session::{HeldUp, Member, Session};
+use super::member::Member;
+use super::session::{HeldUp, Session};
 use super::tube::{Tube, TubeFacts, TubeId};
 use super::{JobId, MemberId, Queue, SessionId};
 

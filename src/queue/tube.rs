@@ -165,18 +165,19 @@ impl Queue {
         }
         self.deadlines.add(pause.until, Timer::Pause(id));
         if delay == 0 {
-            self.end_pause(id, work);
+            self.end_pause(id, 0, work);
         }
         Outcome::Paused
     }
 
-    /// Hands the tube's ready jobs to those who wait, and ends the pause when that is done. The
-    /// tube counts as paused until then, so that nobody overtakes the waiters between two entries.
-    pub(super) fn end_pause(&mut self, id: TubeId, work: &mut Work) {
+    /// Hands the tube's ready jobs to those who wait, and ends the pause when that is done: not yet
+    /// when only `moves_kept` of the work's moves are left. The tube counts as paused until then, so
+    /// that nobody overtakes the waiters between two entries.
+    pub(super) fn end_pause(&mut self, id: TubeId, moves_kept: u32, work: &mut Work) {
         while let Some(waiter) = self.first_waiter(id)
             && let Some(job) = self.first_ready(id)
         {
-            if work.is_used_up() {
+            if work.moves_left <= moves_kept {
                 return;
             }
             work.spend(1);

@@ -1,6 +1,7 @@
 //! What happens by itself: TTR, delays, timeouts, warnings, pauses (reference 1.3, 1.4).
 
 use super::play;
+use crate::queue::LogicalTime;
 
 #[test]
 fn job_is_ready_again_exactly_when_its_time_to_run_is_over() {
@@ -204,4 +205,20 @@ fn clock_never_goes_back() {
     let before = player.queue.now();
     player.play("1 put 0 0 60 b = 1 INSERTED 2");
     assert_eq!(player.queue.now(), before);
+}
+
+#[test]
+fn end_of_time_is_reached_without_harm() {
+    let mut player = play(
+        "1 put 0 9 9 a = 1 INSERTED 1
+         1 put 0 0 9 b = 1 INSERTED 2
+         1 reserve = 1 RESERVED 2 b
+         2 reserve-with-timeout 9 = 2 waits",
+    );
+    player.now = LogicalTime(u64::MAX);
+    player.play(
+        "1 pause-tube default 9 = 2 RESERVED 1 a, 1 PAUSED
+         2 reserve-with-timeout 9 = 2 RESERVED 1 a
+         ? stats-job 1 time-left = 0",
+    );
 }
