@@ -76,6 +76,33 @@ fn long_kick_takes_only_what_was_buried_when_it_began() {
 }
 
 #[test]
+fn long_kick_leaves_what_is_buried_meanwhile_even_if_others_are_gone() {
+    let mut player = Player::new();
+    bury_many(&mut player, 5 * QUOTA);
+    player.play(
+        "3 kick 9999 = 3 waits
+         2 delete 5120 = 2 DELETED
+         2 reserve-job 1 = 2 RESERVED 1 a
+         2 bury 1 0 = 2 BURIED
+         +0 = 3 KICKED 5119
+         ? stats current-jobs-buried = 1",
+    );
+}
+
+#[test]
+fn long_kick_of_delayed_jobs_takes_no_more_than_there_were_when_it_began() {
+    let mut player = Player::new();
+    put_many(&mut player, MANY, 99);
+    player.play(
+        "3 kick 9999 = 3 waits
+         1 put 0 1 60 a = 1 INSERTED 2501
+         +0 = 3 KICKED 2500
+         ? stats-job 2501 state = ready
+         ? stats current-jobs-delayed = 1",
+    );
+}
+
+#[test]
 fn kick_of_a_session_that_has_closed_goes_on_unanswered() {
     let mut player = Player::new();
     put_many(&mut player, MANY, 99);
@@ -143,6 +170,22 @@ fn timers_and_kicks_share_an_entry() {
          ? stats-tube default current-jobs-ready = 1536
          ? stats-tube x current-jobs-ready = 512",
     );
+}
+
+#[test]
+fn pauses_that_end_and_kicks_share_an_entry() {
+    let mut player = Player::new();
+    player.play("1 pause-tube default 5 = 1 PAUSED");
+    for connection in 10..10 + MANY {
+        player.ask(connection, action("reserve"));
+    }
+    put_many(&mut player, MANY, 0);
+    player.play("1 use x = 1 USING x");
+    put_many(&mut player, MANY, 99);
+    player.play("1 kick 9999 = 1 waits");
+    player.now.0 += 5_000_000_000;
+    assert_eq!(player.apply(vec![]).matches("RESERVED").count(), 512);
+    player.play("? stats-tube x current-jobs-ready = 1536");
 }
 
 #[test]

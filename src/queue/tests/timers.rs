@@ -1,7 +1,8 @@
 //! What happens by itself: TTR, delays, timeouts, warnings, pauses (reference 1.3, 1.4).
 
 use super::play;
-use crate::queue::LogicalTime;
+use super::script::name;
+use crate::queue::{JobId, JobStateName, LogicalTime};
 
 #[test]
 fn job_is_ready_again_exactly_when_its_time_to_run_is_over() {
@@ -221,4 +222,21 @@ fn end_of_time_is_reached_without_harm() {
          2 reserve-with-timeout 9 = 2 RESERVED 1 a
          ? stats-job 1 time-left = 0",
     );
+}
+
+#[test]
+fn reads_are_answered_for_the_time_they_are_given() {
+    let player = play(
+        "1 put 0 9 9 a = 1 INSERTED 1
+         1 pause-tube default 2 = 1 PAUSED",
+    );
+    for (seconds, age, time_left, pause) in
+        [(0, 0, 9, 2), (1, 1, 8, 2), (2, 2, 7, 0), (10, 10, 0, 0)]
+    {
+        let now = LogicalTime(player.now.0 + seconds * 1_000_000_000);
+        let job = player.queue.job_stats(JobId(1), now).expect("it is there");
+        assert_eq!((job.state, job.age, job.time_left), (JobStateName::Delayed, age, time_left));
+        let tube = player.queue.tube_stats(&name("default"), now).expect("it is there");
+        assert_eq!((tube.pause, tube.pause_time_left), (pause, pause.saturating_sub(seconds)));
+    }
 }
