@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub mod background;
+mod bytes_at;
+pub mod checkpoint;
 pub mod disk;
+pub mod identity;
 pub mod reserve;
 pub mod sim;
 pub mod wal;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Context;
-use super::record::{u32_at, u64_at, u128_at};
 use super::{Damage, EntryId, WalError};
 use crate::storage::Owner;
+use crate::storage::bytes_at::{head_crc, u32_at, u64_at, u128_at};
 use crate::storage::disk::{Disk, DiskFile, replace_file};
 
 /// The name of the file.
@@ -126,13 +126,13 @@ fn encode(owner: Owner, generation: u64, state: &HardState) -> [u8; SLOT_BYTES] 
     slot[80..88].copy_from_slice(&purged.term.to_le_bytes());
     slot[88..96].copy_from_slice(&purged.member.to_le_bytes());
     slot[96..104].copy_from_slice(&purged.index.to_le_bytes());
-    let crc = crc(&slot);
+    let crc = head_crc(&slot);
     slot[8..12].copy_from_slice(&crc.to_le_bytes());
     slot
 }
 
 fn decode(slot: &[u8; SLOT_BYTES], path: &Path) -> Result<Option<Slot>, WalError> {
-    if u64_at(slot, 0) != MAGIC || u32_at(slot, 8) != crc(slot) {
+    if u64_at(slot, 0) != MAGIC || u32_at(slot, 8) != head_crc(slot) {
         return Ok(None);
     }
     let version = u32_at(slot, 12);
@@ -152,13 +152,6 @@ fn decode(slot: &[u8; SLOT_BYTES], path: &Path) -> Result<Option<Slot>, WalError
             purged: (u64_at(slot, 72) == 1).then_some(purged),
         },
     }))
-}
-
-fn crc(slot: &[u8; SLOT_BYTES]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&slot[0..8]);
-    hasher.update(&slot[12..]);
-    hasher.finalize()
 }
 
 #[cfg(test)]

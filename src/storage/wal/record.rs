@@ -19,6 +19,7 @@ use crc32fast::Hasher;
 
 use super::EntryId;
 use crate::storage::Owner;
+use crate::storage::bytes_at::{u32_at, u64_at};
 
 /// Bytes before the payload.
 pub(super) const HEADER_BYTES: usize = 72;
@@ -184,18 +185,6 @@ impl Kind {
     fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("the slice has four bytes"))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("the slice has eight bytes"))
-}
-
-pub(super) fn u128_at(bytes: &[u8], at: usize) -> u128 {
-    u128::from_le_bytes(bytes[at..at + 16].try_into().expect("the slice has sixteen bytes"))
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{u32_at, u64_at, u128_at};
 use super::{EntryId, WalError};
 use crate::storage::Owner;
+use crate::storage::bytes_at::{head_crc, u32_at, u64_at, u128_at};
 use crate::storage::disk::DiskFile;
 
 /// Bytes before the first record.
@@ -74,7 +74,7 @@ impl Head {
         head[88..96].copy_from_slice(&last.term.to_le_bytes());
         head[96..104].copy_from_slice(&last.member.to_le_bytes());
         head[104..112].copy_from_slice(&last.index.to_le_bytes());
-        let crc = crc(&head);
+        let crc = head_crc(&head);
         head[8..12].copy_from_slice(&crc.to_le_bytes());
         head
     }
@@ -84,7 +84,7 @@ impl Head {
     /// # Errors
     /// When they are one of another version.
     pub(super) fn decode(head: &[u8; HEAD_BYTES], file: &Path) -> Result<Option<Self>, WalError> {
-        if u64_at(head, 0) != MAGIC || u32_at(head, 8) != crc(head) {
+        if u64_at(head, 0) != MAGIC || u32_at(head, 8) != head_crc(head) {
             return Ok(None);
         }
         let version = u32_at(head, 12);
@@ -122,13 +122,6 @@ pub(super) fn number_after(prefix: &str, name: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?;
     let number = digits.parse::<u64>().ok()?;
     (number.to_string() == digits).then_some(number)
-}
-
-fn crc(head: &[u8; HEAD_BYTES]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&head[0..8]);
-    hasher.update(&head[12..]);
-    hasher.finalize()
 }
 
 #[cfg(test)]
