@@ -132,6 +132,13 @@ impl Index {
         self.segments.push_back(segment);
     }
 
+    /// What is said to be in the segment `from` is in `to`, at the same offsets.
+    pub(super) fn move_points(&mut self, from: u64, to: u64) {
+        for point in self.points.iter_mut().rev().take_while(|point| point.segment == from) {
+            point.segment = to;
+        }
+    }
+
     /// A truncation was asked for: readers see it at once.
     pub(super) fn cut(&mut self, ticket: u64, last: Option<EntryId>) {
         let next = next_after(last);

@@ -1,7 +1,7 @@
 //! What a start believes of what it finds, and how it makes that durable again.
 //!
 //! The last segment is never written to again: what is valid in it is copied into a new one, which
-//! is synced before anything counts. A failed sync of an earlier life may have left bytes that can
+//! is synced before anything counts. (On a full disk it is written again in its own place.) A failed sync of an earlier life may have left bytes that can
 //! be read from the page cache and are not on the disk; and a tail that was cut short stays as it
 //! is, for somebody to look at, until the copy is complete.
 
@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::survey::{Found, Survey};
 use super::writer::{Position, SEAL_BYTES, Writer};
 use super::{Damage, Recovered, WalError};
-use crate::storage::background::PIECE_BYTES_MAX;
+use crate::storage::background::{PIECE_BYTES_MAX, write_zeros};
 
 /// No more of a torn tail is kept than this.
 const TORN_BYTES_MAX: u64 = 1 << 20;
@@ -31,22 +31,21 @@ pub(super) fn recover(shared: &Arc<Shared>) -> Result<(Writer, Recovered), WalEr
     let mut survey = Survey::take(shared)?;
     let mut hard = open_hard(shared, &survey)?;
     let mut chain = survey.chain(hard.state(), shared)?;
-    let number = survey.next_number;
-    let mut replay = replay(&survey, &chain, &hard, number)?;
+    let mut replay = replay(&survey, &chain, &hard)?;
     publish(shared, &survey, &chain, &mut replay)?;
     // From here on the log is believed, and things are changed.
     shared.reserve.load().context("look for a reserve in", &shared.dir)?;
     survey.take_spares(shared)?;
+    let next_number = survey.next_number;
     let old = chain.pop();
-    let copy = Copy { shared, number, old: old.and_then(|old| survey.source(old)) };
+    let copy = Copy { shared, number: next_number, old: old.and_then(|old| survey.source(old)) };
     copy.keep_torn_tail(&replay);
     let (segment, last_crc) = copy.make(&replay)?;
     replay.chain = last_crc;
-    shared.index.lock().add_segment(segment.clone());
-    let first = chain.first().copied().unwrap_or(number);
-    let floor = replay.sequence - 1;
-    hard.write(HardState { first, active: number, floor, purged: replay.purged })?;
-    chain.push(number);
+    place(shared, &segment, old);
+    chain.push(segment.number);
+    let (first, floor) = (chain[0], replay.sequence - 1);
+    hard.write(HardState { first, active: segment.number, floor, purged: replay.purged })?;
     survey.recycle_others(shared, &chain)?;
     shared.reserve.set_wanted(segment.bytes);
     shared.reserve.refill(&shared.background);
@@ -57,10 +56,19 @@ pub(super) fn recover(shared: &Arc<Shared>) -> Result<(Writer, Recovered), WalEr
         note: replay.note.clone(),
         torn_bytes: replay.end.torn_bytes,
     };
-    Ok((Writer::new(shared.clone(), position(segment, replay, number), hard), recovered))
+    Ok((Writer::new(shared.clone(), position(segment, replay, next_number + 1), hard), recovered))
 }
 
-fn position(segment: Arc<Segment>, replay: Replay, number: u64) -> Position {
+/// Tells the readers of the segment that is written to, and that it has what `old` had.
+fn place(shared: &Shared, segment: &Arc<Segment>, old: Option<u64>) {
+    let mut index = shared.index.lock();
+    if let Some(old) = old {
+        index.move_points(old, segment.number);
+    }
+    index.add_segment(segment.clone());
+}
+
+fn position(segment: Arc<Segment>, replay: Replay, next_number: u64) -> Position {
     Position {
         segment,
         offset: replay.end.offset,
@@ -72,7 +80,7 @@ fn position(segment: Arc<Segment>, replay: Replay, number: u64) -> Position {
         vote: replay.vote,
         note: replay.note,
         position: replay.position,
-        next_number: number + 1,
+        next_number,
     }
 }
 
@@ -91,14 +99,13 @@ fn open_hard(shared: &Shared, survey: &Survey) -> Result<Hard, WalError> {
     Hard::create(&*shared.disk, dir, owner)
 }
 
-/// Reads all segments. The last one's entries will be found in the segment `number`.
-fn replay(survey: &Survey, chain: &[u64], hard: &Hard, number: u64) -> Result<Replay, WalError> {
+/// Reads all segments.
+fn replay(survey: &Survey, chain: &[u64], hard: &Hard) -> Result<Replay, WalError> {
     let mut replay = Replay::new(hard.state().floor);
     for (position, &segment) in chain.iter().enumerate() {
         let (head, found) = survey.source(segment).expect("a chain is made of segments with heads");
         let is_last = position + 1 == chain.len();
-        let placed_in = if is_last { number } else { segment };
-        replay.segment(head, found, position == 0, placed_in)?;
+        replay.segment(head, found, position == 0)?;
         if !is_last {
             replay.require_sealed(found)?;
         }
@@ -121,7 +128,7 @@ fn publish(
         let (head, found) = survey.source(*number).expect("a chain is made of segments with heads");
         Arc::new(Segment {
             number: *number,
-            bytes: head.bytes,
+            bytes: head.bytes.min(found.file_bytes),
             last_before: head.last,
             path: found.path.clone(),
             file: found.file.clone(),
@@ -165,14 +172,14 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Makes the segment, durably, with the records before `replay.end`. Returns it, and the CRC of
-    /// its last record.
+    /// Makes the segment, durably, with the records before `replay.end`: a new one if there is room.
+    /// Returns it, and the CRC of its last record.
     fn make(&self, replay: &Replay) -> Result<(Arc<Segment>, u32), WalError> {
         let used = replay.end.offset;
         let (wanted, needed) = self.lengths(replay);
         let shared = self.shared;
         let Some(spare) = shared.take_first_file(wanted, needed)? else {
-            return Err(WalError::Full { dir: shared.dir.clone(), needed_bytes: needed });
+            return self.write_in_place(replay, needed);
         };
         let path = shared.dir.join(segment::name(self.number));
         shared.disk.rename(&spare.path, &path).context("rename", &spare.path)?;
@@ -201,6 +208,35 @@ impl Copy<'_> {
         segment.file.write_all_at(&head.encode(), 0).context("write", &segment.path)?;
         segment.file.sync_data().context("sync", &segment.path)?;
         Ok((Arc::new(segment), chain))
+    }
+
+    /// The last resort on a full disk. The same bytes are written over themselves, which is safe at
+    /// every moment and makes them durable; the torn tail is wiped out.
+    fn write_in_place(
+        &self,
+        replay: &Replay,
+        needed_bytes: u64,
+    ) -> Result<(Arc<Segment>, u32), WalError> {
+        let Some((old, found)) = self.old else {
+            return Err(WalError::Full { dir: self.shared.dir.clone(), needed_bytes });
+        };
+        let (path, file) = (found.path.clone(), found.file.clone());
+        let used = replay.end.offset;
+        let mut offset = 0;
+        let mut buffer = vec![0; PIECE_BYTES_MAX];
+        while offset < used {
+            let count = (used - offset).min(PIECE_BYTES_MAX as u64);
+            let piece = &mut buffer[..count as usize];
+            file.read_exact_at(piece, offset).context("read", &path)?;
+            file.write_all_at(piece, offset).context("write", &path)?;
+            offset += count;
+        }
+        let torn = replay.end.torn_bytes;
+        write_zeros(&*file, used, torn).context("write", &path)?;
+        file.sync_data().context("sync", &path)?;
+        let bytes = old.bytes.min(found.file_bytes);
+        let segment = Segment { number: old.number, bytes, last_before: old.last, path, file };
+        Ok((Arc::new(segment), replay.chain))
     }
 
     /// How long the segment should be, and must be: in proportion to what is copied, so that a start

@@ -64,14 +64,12 @@ impl Replay {
         }
     }
 
-    /// Reads the next segment. Its entries will be found in the segment `placed_in`, at the same
-    /// offsets.
+    /// Reads the next segment.
     pub(super) fn segment(
         &mut self,
         head: &Head,
         found: &Found,
         is_oldest: bool,
-        placed_in: u64,
     ) -> Result<(), WalError> {
         let corrupt = |offset, why| WalError::Corrupt { file: found.path.clone(), offset, why };
         if is_oldest {
@@ -96,7 +94,7 @@ impl Replay {
                 }
                 Ok(record) => {
                     let payload = scanner.payload(&record);
-                    self.record(&record, payload, placed_in).map_err(|why| corrupt(offset, why))?;
+                    self.record(&record, payload).map_err(|why| corrupt(offset, why))?;
                 }
             }
         }
@@ -113,14 +111,14 @@ impl Replay {
         Err(WalError::Corrupt { file: found.path.clone(), offset: self.end.offset, why })
     }
 
-    fn record(&mut self, record: &Record, payload: &[u8], segment: u64) -> Result<(), Damage> {
+    fn record(&mut self, record: &Record, payload: &[u8]) -> Result<(), Damage> {
         let header = &record.header;
         if header.sequence != self.sequence || header.chain != self.chain {
             return Err(Damage::Order { expected: self.sequence, found: header.sequence });
         }
         let offset = self.end.offset;
         match header.kind {
-            Kind::Entry => self.entry(header.id, segment, offset)?,
+            Kind::Entry => self.entry(header.id, header.segment, offset)?,
             Kind::Truncate => self.truncate(Some(header.id)),
             Kind::Clear => self.truncate(None),
             Kind::Purge => self.purge(header.id),

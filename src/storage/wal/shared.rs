@@ -23,6 +23,7 @@ pub(super) struct Shared {
     pub(super) fatal: Fatal,
     pub(super) index: Mutex<Index>,
     pub(super) queue: Queue,
+    /// For the next segment, when there is no room for it.
     pub(super) reserve: Arc<Reserve>,
     /// No room for a next segment.
     pub(super) full: AtomicBool,

@@ -7,6 +7,12 @@ use std::sync::mpsc;
 use parking_lot::Mutex;
 
 use super::*;
+
+mod crash;
+mod damage;
+mod full;
+mod stepper;
+
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::disk::RealDisk;
 use crate::storage::sim::SimDisk;
