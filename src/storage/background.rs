@@ -249,7 +249,12 @@ impl ZeroFill {
     fn write_piece(&mut self) -> io::Result<u64> {
         let file = match &self.file {
             Some(file) => file.clone(),
-            None => self.file.insert(create_anew(&*self.disk, &self.path)?).clone(),
+            None => {
+                let file = self.file.insert(create_anew(&*self.disk, &self.path)?).clone();
+                // On a disk that is too full this fails before anything is written.
+                file.allocate(self.length)?;
+                file
+            }
         };
         let bytes = (self.length - self.written).min(PIECE_BYTES_MAX as u64);
         write_zeros(&*file, self.written, bytes)?;

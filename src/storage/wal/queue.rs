@@ -86,6 +86,10 @@ impl Queue {
         self.state.lock().note = Some(note);
     }
 
+    pub(super) fn take_note(&self) -> Option<Bytes> {
+        self.state.lock().note.take()
+    }
+
     /// Wakes the log thread, without an op for it.
     pub(super) fn nudge(&self) {
         self.state.lock().nudged = true;

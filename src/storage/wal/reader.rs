@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::error::Context;
 use super::index::Stretch;
-use super::record::{Frame, HEADER_BYTES, Header, Invalid, Kind};
+use super::record::{ALIGNMENT, Frame, HEADER_BYTES, Header, Invalid, Kind};
 use super::segment::{HEAD_BYTES, Segment};
 use super::shared::Shared;
 use super::{Damage, EntryId, WalError};
@@ -69,15 +69,19 @@ impl<'a> Scanner<'a> {
         &self.buffer[record.payload.clone()]
     }
 
-    /// Whether a record of this segment may begin at `offset`, judged by its first bytes.
-    pub(super) fn may_begin(&mut self, offset: u64) -> io::Result<bool> {
-        let room = self.end.saturating_sub(offset);
-        if room < HEADER_BYTES as u64 {
-            return Ok(false);
+    /// The first place at or after `offset`, which is aligned, where a record may begin, judged by
+    /// its first bytes.
+    pub(super) fn candidate(&mut self, mut offset: u64) -> io::Result<Option<u64>> {
+        while self.end.saturating_sub(offset) >= HEADER_BYTES as u64 {
+            self.fill(offset, HEADER_BYTES)?;
+            let words = self.buffer[(offset - self.start) as usize..].chunks_exact(ALIGNMENT);
+            let count = words.len() as u64;
+            if let Some(position) = words.into_iter().position(Frame::may_begin) {
+                return Ok(Some(offset + (position * ALIGNMENT) as u64));
+            }
+            offset += count * ALIGNMENT as u64;
         }
-        self.fill(offset, HEADER_BYTES)?;
-        let at = (offset - self.start) as usize;
-        Ok(self.frame.claimed_bytes(&self.buffer[at..at + HEADER_BYTES], room).is_ok())
+        Ok(None)
     }
 
     /// Makes sure that `bytes` from `offset` on are in the buffer. They must lie in the segment.

@@ -116,6 +116,11 @@ impl Frame {
         crc
     }
 
+    /// Whether a record may begin with these bytes.
+    pub(super) fn may_begin(word: &[u8]) -> bool {
+        word.starts_with(&MAGIC.to_le_bytes())
+    }
+
     /// How long the record is whose first [`HEADER_BYTES`] these are, if its header can be believed
     /// so far. `room` is how much of the segment is left.
     pub(super) fn claimed_bytes(&self, header: &[u8], room: u64) -> Result<usize, Invalid> {

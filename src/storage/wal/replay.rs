@@ -89,7 +89,7 @@ impl Replay {
             let offset = self.end.offset;
             match scanner.record(offset).context("read", &found.path)? {
                 Err(invalid) => {
-                    self.judge_tail(&mut scanner, found, invalid, bytes)?;
+                    self.judge_tail(&mut scanner, found, invalid)?;
                     return Ok(());
                 }
                 Ok(record) => {
@@ -173,21 +173,17 @@ impl Replay {
         scanner: &mut Scanner<'_>,
         found: &Found,
         invalid: Invalid,
-        bytes: u64,
     ) -> Result<(), WalError> {
         let start = self.end.offset;
         let mut tail_end = if invalid == Invalid::Foreign { start } else { start + 1 };
         let mut offset = start + ALIGNMENT as u64;
-        while offset < bytes {
-            if scanner.may_begin(offset).context("read", &found.path)?
-                && let Ok(record) = scanner.record(offset).context("read", &found.path)?
-            {
+        while let Some(place) = scanner.candidate(offset).context("read", &found.path)? {
+            offset = place + ALIGNMENT as u64;
+            if let Ok(record) = scanner.record(place).context("read", &found.path)? {
                 // It survived what the records before it did not.
                 self.synced_upto = self.synced_upto.max(record.header.synced_upto);
-                offset += record.bytes;
+                offset = place + record.bytes;
                 tail_end = offset;
-            } else {
-                offset += ALIGNMENT as u64;
             }
         }
         let (sequence, synced_upto) = (self.sequence, self.synced_upto);

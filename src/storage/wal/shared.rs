@@ -218,10 +218,11 @@ impl Shared {
         self.queue.nudge();
     }
 
-    /// There is a spare: what was lent out can be asked back.
+    /// There is a spare: what the reserve has given can be asked back.
     fn has_room(&self) {
-        self.full.store(false, Ordering::Relaxed);
-        self.reserve.refill(&self.background);
+        if self.full.swap(false, Ordering::Relaxed) {
+            self.reserve.refill(&self.background);
+        }
     }
 
     /// Renames a segment that is not needed to a spare, if it is of use, or has it removed.

@@ -262,6 +262,11 @@ impl Log {
 
     /// The end in good order.
     fn finish(&mut self) -> Result<(), WalError> {
+        if let Some(note) = self.shared.queue.take_note()
+            && self.writer.push_note(&note)? == Room::Taken
+        {
+            self.writer.write()?;
+        }
         self.writer.sync()?;
         self.raise_floor()
     }

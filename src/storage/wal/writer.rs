@@ -349,6 +349,7 @@ impl Writer {
         self.at.next_number += 1;
         self.frame = Frame::new(self.shared.options.owner, number);
         self.shared.reserve.set_wanted(bytes);
+        self.shared.reserve.refill(&self.shared.background);
         self.events.push(Event::Segment(segment));
         self.points.demand();
         self.repeat();

@@ -126,10 +126,11 @@ fn entries_votes_and_notes_are_there_after_a_restart_on_real_files() {
         first.append(1, index..index + 1, 100);
     }
     assert_eq!(first.terms(0, 1000).len(), 100);
+    first.wal.note(Bytes::from_static(b"one"));
     drop(first);
     let second = try_open(&disk, &dir, small_options()).unwrap();
     assert_eq!(second.recovered.vote.as_deref(), Some(&b"me in 1"[..]));
-    assert_eq!(second.recovered.note.as_deref(), Some(&b"noon"[..]));
+    assert_eq!(second.recovered.note.as_deref(), Some(&b"one"[..]));
     assert_eq!(second.recovered.last, Some(id(1, 99)));
     assert_eq!(second.recovered.torn_bytes, 0);
     assert_eq!(second.terms(7, 1000), (7..100).map(|index| (index, 1)).collect::<Vec<_>>());
