@@ -9,6 +9,7 @@ use std::time::Duration;
 
 pub mod background;
 mod bytes_at;
+pub mod catalog;
 pub mod checkpoint;
 pub mod disk;
 pub mod identity;

@@ -6,7 +6,7 @@
 //! [`SimDisk::kill`] makes the one that a killed process leaves: nothing is lost, nothing is
 //! synced. Not a model of anything: permissions, links, times.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::state::{DirChange, DirState, Faults, FileChange, FileState, State, split};
 use super::disk::{Disk, DiskFile, DiskLock};
+
+mod state;
 
 /// The unit in which a write survives a power failure or not.
 pub const SECTOR_BYTES: usize = 512;
@@ -50,51 +53,6 @@ pub enum Crash {
 #[derive(Clone, Default)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
-}
-
-#[derive(Clone, Default)]
-struct State {
-    files: Vec<FileState>,
-    dirs: BTreeMap<PathBuf, DirState>,
-    locks: BTreeSet<PathBuf>,
-    faults: Faults,
-    changes: u64,
-}
-
-#[derive(Clone, Default)]
-struct FileState {
-    durable: Vec<u8>,
-    current: Vec<u8>,
-    pending: Vec<(u64, FileChange)>,
-}
-
-#[derive(Clone)]
-enum FileChange {
-    Write { offset: usize, bytes: Vec<u8> },
-    Length(usize),
-}
-
-#[derive(Clone, Default)]
-struct DirState {
-    durable: BTreeMap<String, usize>,
-    current: BTreeMap<String, usize>,
-    pending: Vec<DirChange>,
-}
-
-#[derive(Clone)]
-enum DirChange {
-    Link { name: String, file: usize },
-    Unlink { name: String },
-    Rename { from: String, to: String },
-}
-
-#[derive(Clone, Default)]
-struct Faults {
-    sync_countdown: Option<u64>,
-    power_countdown: Option<u64>,
-    capacity_bytes: Option<u64>,
-    write_bytes_max: Option<usize>,
-    unreadable: BTreeSet<PathBuf>,
 }
 
 impl SimDisk {
@@ -188,205 +146,6 @@ impl SimDisk {
     /// The sum of the lengths of all named files.
     pub fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()
-    }
-}
-
-struct PendingWrite {
-    stamp: u64,
-    length: usize,
-}
-
-impl State {
-    /// One more change: an error when the power is off.
-    fn change(&mut self) -> io::Result<()> {
-        match &mut self.faults.power_countdown {
-            Some(0) => return Err(power_is_off()),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        self.changes += 1;
-        Ok(())
-    }
-
-    fn check_power(&self) -> io::Result<()> {
-        if self.faults.power_countdown == Some(0) { Err(power_is_off()) } else { Ok(()) }
-    }
-
-    fn sync(&mut self) -> io::Result<bool> {
-        self.change()?;
-        match &mut self.faults.sync_countdown {
-            Some(1) => {
-                self.faults.sync_countdown = None;
-                return Ok(false);
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        Ok(true)
-    }
-
-    fn dir(&mut self, path: &Path) -> io::Result<(&mut DirState, String)> {
-        let (dir, name) = split(path)?;
-        let dir = self.dirs.get_mut(dir).ok_or(ErrorKind::NotFound)?;
-        Ok((dir, name.to_owned()))
-    }
-
-    fn find(&self, path: &Path) -> io::Result<usize> {
-        self.check_power()?;
-        let (dir, name) = split(path)?;
-        let dir = self.dirs.get(dir).ok_or(ErrorKind::NotFound)?;
-        dir.current.get(name).copied().ok_or(ErrorKind::NotFound.into())
-    }
-
-    fn is_unreadable(&self, file: usize) -> bool {
-        self.faults.unreadable.iter().any(|path| self.find(path).is_ok_and(|found| found == file))
-    }
-
-    fn used_bytes(&self) -> u64 {
-        let named = self.dirs.values().flat_map(|dir| dir.current.values());
-        named.map(|&id| self.files[id].current.len() as u64).sum()
-    }
-
-    /// How much longer files may become.
-    fn room_bytes(&self) -> usize {
-        let capacity = self.faults.capacity_bytes.unwrap_or(u64::MAX >> 1);
-        usize::try_from(capacity.saturating_sub(self.used_bytes())).unwrap_or(usize::MAX)
-    }
-
-    fn pending_writes(&self) -> Vec<PendingWrite> {
-        let changes = self.files.iter().flat_map(|file| &file.pending);
-        let mut writes: Vec<_> = changes
-            .filter_map(|(stamp, change)| match change {
-                FileChange::Write { bytes, .. } => {
-                    Some(PendingWrite { stamp: *stamp, length: bytes.len() })
-                }
-                FileChange::Length(_) => None,
-            })
-            .collect();
-        writes.sort_by_key(|write| write.stamp);
-        writes
-    }
-}
-
-impl FileState {
-    fn survive(&mut self, crash: Crash, id: usize, order: &[PendingWrite]) {
-        let pending = std::mem::take(&mut self.pending);
-        let stamp_of = |write: usize| order.get(write).map(|found| found.stamp);
-        match crash {
-            Crash::LoseAll => {}
-            Crash::KeepAll => {
-                pending.iter().for_each(|(_, change)| change.apply(&mut self.durable))
-            }
-            Crash::Missing { write } => {
-                let lost = stamp_of(write);
-                let kept = pending.iter().filter(|(stamp, _)| Some(*stamp) != lost);
-                kept.for_each(|(_, change)| change.apply(&mut self.durable));
-            }
-            Crash::Torn { write, sectors } => {
-                let torn = stamp_of(write);
-                for (stamp, change) in &pending {
-                    let sectors = if Some(*stamp) == torn { sectors } else { usize::MAX };
-                    change.apply_where(&mut self.durable, |sector| sector < sectors);
-                }
-            }
-            Crash::Random { seed } => {
-                self.survive_at_random(&pending, &mut Random(seed ^ mix(id as u64 + 1)));
-            }
-        }
-        self.current = self.durable.clone();
-    }
-
-    fn survive_at_random(&mut self, pending: &[(u64, FileChange)], random: &mut Random) {
-        if random.below(10) < 7 {
-            let whole = random.below(pending.len() + 1);
-            for (_, change) in &pending[..whole] {
-                change.apply(&mut self.durable);
-            }
-            if let Some((_, torn)) = pending.get(whole) {
-                let sectors = random.below(torn.sectors() + 1);
-                torn.apply_where(&mut self.durable, |sector| sector < sectors);
-            }
-        } else {
-            for (_, change) in pending {
-                change.apply_where(&mut self.durable, |_| random.below(2) == 0);
-            }
-        }
-    }
-}
-
-impl FileChange {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        self.apply_where(bytes, |_| true);
-    }
-
-    /// Applies those sectors, counted within this change, for which `survives` holds.
-    fn apply_where(&self, target: &mut Vec<u8>, mut survives: impl FnMut(usize) -> bool) {
-        match self {
-            Self::Length(length) => {
-                if survives(0) {
-                    target.resize(*length, 0);
-                }
-            }
-            Self::Write { offset, bytes } => {
-                let (mut from, mut sector) = (0, 0);
-                while from < bytes.len() {
-                    let at = offset + from;
-                    let count = (SECTOR_BYTES - at % SECTOR_BYTES).min(bytes.len() - from);
-                    if survives(sector) {
-                        put(target, at, &bytes[from..from + count]);
-                    }
-                    from += count;
-                    sector += 1;
-                }
-            }
-        }
-    }
-
-    fn sectors(&self) -> usize {
-        match self {
-            Self::Length(_) => 1,
-            Self::Write { offset, bytes } => {
-                (offset % SECTOR_BYTES + bytes.len()).div_ceil(SECTOR_BYTES)
-            }
-        }
-    }
-}
-
-impl DirState {
-    fn change(&mut self, change: DirChange) {
-        change.apply(&mut self.current);
-        self.pending.push(change);
-    }
-
-    fn survive(&mut self, crash: Crash, position: usize) {
-        let pending = std::mem::take(&mut self.pending);
-        let kept = match crash {
-            Crash::LoseAll => 0,
-            Crash::Random { seed } => {
-                Random(seed ^ mix(u64::MAX - position as u64)).below(pending.len() + 1)
-            }
-            Crash::KeepAll | Crash::Missing { .. } | Crash::Torn { .. } => pending.len(),
-        };
-        pending[..kept].iter().for_each(|change| change.apply(&mut self.durable));
-        self.current = self.durable.clone();
-    }
-}
-
-impl DirChange {
-    fn apply(&self, names: &mut BTreeMap<String, usize>) {
-        match self {
-            Self::Link { name, file } => {
-                names.insert(name.clone(), *file);
-            }
-            Self::Unlink { name } => {
-                names.remove(name);
-            }
-            Self::Rename { from, to } => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-        }
     }
 }
 
@@ -591,39 +350,6 @@ impl DiskFile for SimFile {
     }
 
     fn forget_cached(&self, _range: Range<u64>) {}
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        (mix(self.0) % limit.max(1) as u64) as usize
-    }
-}
-
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
-}
-
-fn put(target: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    if target.len() < at + bytes.len() {
-        target.resize(at + bytes.len(), 0);
-    }
-    target[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-fn split(path: &Path) -> io::Result<(&Path, &str)> {
-    let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
-    Ok((dir, name))
-}
-
-fn power_is_off() -> io::Error {
-    io::Error::other("the power is off")
 }
 
 #[cfg(test)]
