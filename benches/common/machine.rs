@@ -1,11 +1,20 @@
 //! The head of a report: what was run, when and on what.
 
-use std::{fmt::Write, fs, process::Command, thread};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, Seek, Write as _},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use super::{
     clock,
     server::{ServerKind, bench_dir},
 };
+
+const SYNCS: usize = 100;
 
 /// A few Markdown lines that say how `bench` was called, when, and on which machine.
 pub(crate) fn report_head(bench: &str, arguments: &[String], servers: &[ServerKind]) -> String {
@@ -23,12 +32,30 @@ pub(crate) fn report_head(bench: &str, arguments: &[String], servers: &[ServerKi
         read("/proc/sys/kernel/osrelease"),
         file_system(),
     ));
+    let sync = sync_time().map_or_else(|error| error.to_string(), |time| format!("{time:.0?}"));
+    line(format!("a write and fdatasync of 4 KiB in a file that is there: {sync} (median)"));
     let mut programs: Vec<_> = servers.iter().map(|kind| kind.program()).collect();
     programs.dedup();
     for program in programs {
         line(format!("server: {}", version(program)));
     }
     head
+}
+
+/// What durability costs here and now: figures from a busy disk are not those of an idle one.
+fn sync_time() -> io::Result<Duration> {
+    let dir = bench_dir().map_err(io::Error::other)?;
+    let mut file = tempfile::tempfile_in(dir)?;
+    let mut times = Vec::with_capacity(SYNCS);
+    for _ in 0..SYNCS {
+        let started = clock::now();
+        file.rewind()?;
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        times.push(clock::now() - started);
+    }
+    times.sort();
+    Ok(times[SYNCS / 2])
 }
 
 fn version(program: &str) -> String {
