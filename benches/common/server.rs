@@ -81,6 +81,9 @@ pub(crate) enum ServerError {
     /// The process ended before it answered.
     #[error("{} ended with {status}: {log}", kind.label())]
     Ended { kind: ServerKind, status: ExitStatus, log: String },
+    /// A server that should keep its jobs on disk has written nothing there.
+    #[error("{} wrote nothing into its data directory", .0.label())]
+    NothingKept(ServerKind),
     /// The process runs and does not answer.
     #[error("{} gave no answer within {READY_TIMEOUT:?}: {log}", kind.label())]
     NotReady { kind: ServerKind, log: String },
@@ -142,6 +145,18 @@ impl Server {
             line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok()
         });
         Ok(kibibytes.unwrap_or_default() * 1024)
+    }
+
+    /// Makes sure that a server with a data directory uses it, or its figures are not what they
+    /// are called.
+    ///
+    /// # Errors
+    /// When there is no byte in it.
+    pub(crate) fn check_kept(&self) -> Result<(), ServerError> {
+        let durable = matches!(self.kind, ServerKind::BeanpoleB | ServerKind::BeanstalkdF0);
+        let kept = bytes_under(&self.home.path().join("data"))
+            .map_err(io_error("cannot look into the data directory"))?;
+        if durable && kept == 0 { Err(ServerError::NothingKept(self.kind)) } else { Ok(()) }
     }
 
     /// The end of what the server wrote to its standard output and error.
@@ -241,6 +256,16 @@ pub(crate) fn bench_dir() -> Result<PathBuf, ServerError> {
 
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn bytes_under(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { bytes_under(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 fn tick_rate() -> u32 {

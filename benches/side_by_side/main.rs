@@ -121,6 +121,7 @@ fn take_turn(
         ledger.check_settled().map_err(|error| context(&error))?;
         measures.push((cell, measure));
     }
+    server.check_kept()?;
     let left = Client::connect(server.address())?.default_tube_stat("current-jobs-ready")?;
     if left != ledger.left() {
         let label = kind.label();

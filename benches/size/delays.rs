@@ -63,6 +63,7 @@ pub(crate) fn run(kind: ServerKind, spread: Spread) -> Result<Section, Box<dyn E
     };
     let lateness = consumed?;
     let elapsed = clock::now() - origin;
+    server.check_kept()?;
     let left = Client::connect(address)?.default_tube_stat("current-jobs-delayed")?;
 
     let mut section = Section::new(format!("{} delayed jobs, {}", spread.jobs, kind.label()));
