@@ -51,6 +51,11 @@ impl Ledger {
         self.mark(id, DELETED, "deleted")
     }
 
+    /// Jobs whose put was answered.
+    pub(crate) fn put_jobs(&self) -> u64 {
+        self.put
+    }
+
     /// Jobs that should be in the server once nothing is under way.
     pub(crate) fn left(&self) -> u64 {
         self.put.saturating_sub(self.deleted)

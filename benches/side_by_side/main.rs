@@ -121,7 +121,9 @@ fn take_turn(
         ledger.check_settled().map_err(|error| context(&error))?;
         measures.push((cell, measure));
     }
-    server.check_kept()?;
+    let body_bytes =
+        cells.iter().map(|cell| cell.shape.body_bytes as u64).max().unwrap_or_default();
+    server.check_kept(ledger.put_jobs() * body_bytes)?;
     let left = Client::connect(server.address())?.default_tube_stat("current-jobs-ready")?;
     if left != ledger.left() {
         let label = kind.label();

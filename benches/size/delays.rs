@@ -25,6 +25,7 @@ use super::{
 
 /// Puts sent together at most.
 const BATCH_MAX: u32 = 128;
+const BODY_BYTES: u64 = 64;
 const PUT_PAUSE: Duration = Duration::from_millis(1);
 const LATENESS_P99_MAX: Duration = Duration::from_millis(20);
 
@@ -63,7 +64,7 @@ pub(crate) fn run(kind: ServerKind, spread: Spread) -> Result<Section, Box<dyn E
     };
     let lateness = consumed?;
     let elapsed = clock::now() - origin;
-    server.check_kept()?;
+    server.check_kept(u64::from(spread.jobs) * BODY_BYTES)?;
     let left = Client::connect(address)?.default_tube_stat("current-jobs-delayed")?;
 
     let mut section = Section::new(format!("{} delayed jobs, {}", spread.jobs, kind.label()));
@@ -94,7 +95,11 @@ fn write_put(
     delay_seconds: u32,
 ) -> std::io::Result<()> {
     let due = sent + Duration::from_secs(u64::from(delay_seconds));
-    write!(commands, "put 0 {delay_seconds} 600 64\r\n{number:031} {:032}\r\n", due.as_nanos())
+    write!(
+        commands,
+        "put 0 {delay_seconds} 600 {BODY_BYTES}\r\n{number:031} {:032}\r\n",
+        due.as_nanos()
+    )
 }
 
 /// Puts all jobs at an even pace; how long it took.
