@@ -230,9 +230,9 @@ fn reads_are_answered_for_the_time_they_are_given() {
         "1 put 0 9 9 a = 1 INSERTED 1
          1 pause-tube default 2 = 1 PAUSED",
     );
-    for (seconds, age, time_left, pause) in
-        [(0, 0, 9, 2), (1, 1, 8, 2), (2, 2, 7, 0), (10, 10, 0, 0)]
-    {
+    let table: [(u64, u64, u64, u64); 4] =
+        [(0, 0, 9, 2), (1, 1, 8, 2), (2, 2, 7, 0), (10, 10, 0, 0)];
+    for (seconds, age, time_left, pause) in table {
         let now = LogicalTime(player.now.0 + seconds * 1_000_000_000);
         let job = player.queue.job_stats(JobId(1), now).expect("it is there");
         assert_eq!((job.state, job.age, job.time_left), (JobStateName::Delayed, age, time_left));
