@@ -112,7 +112,7 @@ impl Opened {
             () = opened => {}
             error = node.failed() => return Err(failed(error)),
         }
-        let upkeep = Upkeep::new(node.raft.clone(), replica, log, parts.storage);
+        let upkeep = Upkeep::new(node.raft.clone(), replica, log, parts.upkeep);
         node.tasks.push(tokio::spawn(upkeep.run()));
         Ok(node)
     }

@@ -1,16 +1,32 @@
 //! What a member finds when it starts: its identity, its newest checkpoint, its log.
+//!
+//! Damage means refuse, never guess (DESIGN D13): every refusal leaves the files as they were.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::encoding::{self, DecodeError, MembershipBytes};
 use super::gauges::StorageGauges;
 use super::log_store::LogStart;
 use super::state_machine::{ReplicaState, Signature};
-use super::types::StoredMembership;
-use crate::clock::{Clock, LogicalClock};
-use crate::queue::{Incarnation, LogicalTime, MemberId, Queue};
+use super::types::SnapshotMeta;
+use super::upkeep::DiskUpkeep;
+use crate::clock::{Anchor, Clock, LogicalClock};
+use crate::queue::{Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
+use crate::storage::background::{Background, BackgroundOptions};
+use crate::storage::catalog::{Catalog, Part, PartKind, StartRecord};
+use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointReader, Checkpoints};
 use crate::storage::disk::Disk;
-use crate::storage::wal::{SyncPolicy, Wal};
+use crate::storage::identity::{DataDirectory, IdentityError};
+use crate::storage::reserve::Reserve;
+use crate::storage::wal::{EntryId, Recovered, SyncPolicy, Wal, WalError, WalOptions};
+use crate::storage::{Now, Owner};
+
+/// The member of a cluster of one.
+const FIRST_MEMBER: u64 = 1;
 
 /// Where jobs are kept.
 #[derive(Clone)]
@@ -45,8 +61,47 @@ pub struct OpenOptions {
 /// The data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("x")]
-    X,
+    /// Whose directory it is cannot be told, or it is not ours.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// No checkpoint can be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A checkpoint is whole and its contents make no sense.
+    #[error("checkpoint {index} cannot be restored: {source}")]
+    Restore {
+        /// Which.
+        index: u64,
+        /// What is wrong.
+        source: RestoreError,
+    },
+    /// The insides of a record make no sense.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Entries that no checkpoint covers are gone.
+    #[error("the log begins after entry {purged}, but the newest usable checkpoint ends at {checkpoint}")]
+    Gap {
+        /// Up to where the log is gone.
+        purged: u64,
+        /// Up to where the state is known.
+        checkpoint: u64,
+    },
+    /// A part that was there is gone.
+    #[error("{} is missing: this directory had it", .0.display())]
+    Missing(PathBuf),
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What a checkpoint says beside the queue.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CheckpointMeta {
+    pub(super) applied: (u64, u64, u64),
+    pub(super) membership: MembershipBytes,
 }
 
 pub(super) struct Parts {
@@ -56,21 +111,218 @@ pub(super) struct Parts {
     pub(super) log_start: LogStart,
     pub(super) state: ReplicaState,
     pub(super) gauges: StorageGauges,
-    pub(super) storage: Option<()>,
+    pub(super) upkeep: Option<DiskUpkeep>,
 }
 
 pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
-    Ok(in_memory(options.clock))
+    let OpenOptions { durability, clock, cluster } = options;
+    match durability {
+        Durability::Memory => Ok(in_memory(clock)),
+        Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
+            let newcomer = Owner { cluster, member: FIRST_MEMBER };
+            let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
+            Opening { disk, dir, directory, clock }.open(sync, segment_size_max)
+        }
+    }
 }
 
 fn in_memory(clock: Arc<dyn Clock>) -> Parts {
     Parts {
-        signature: Signature { member: MemberId(1), incarnation: Incarnation(1) },
+        signature: Signature { member: MemberId(FIRST_MEMBER), incarnation: Incarnation(1) },
         clock: Arc::new(LogicalClock::resume(clock, None, LogicalTime(0))),
         wal: None,
         log_start: LogStart::default(),
         state: ReplicaState::empty(),
         gauges: StorageGauges::default(),
-        storage: None,
+        upkeep: None,
     }
+}
+
+/// A data directory that is ours, being opened.
+struct Opening {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    directory: DataDirectory,
+    clock: Arc<dyn Clock>,
+}
+
+impl Opening {
+    fn open(mut self, sync: SyncPolicy, segment_size_max: u64) -> Result<Parts, OpenError> {
+        let identity = self.directory.identity();
+        if identity.incarnation == 0 {
+            tracing::warn!(dir = %self.dir.display(), "a new queue begins in this directory");
+        }
+        if identity.is_complete {
+            self.refuse_missing("wal")?;
+            self.refuse_missing("checkpoints")?;
+        }
+        let background = Background::start(BackgroundOptions::new(self.now()))
+            .map_err(OpenError::Thread)?;
+        let reserve = Arc::new(Reserve::new(Arc::clone(&self.disk), self.dir.join("reserve")));
+        reserve.load().map_err(|source| self.io("load", "reserve", source))?;
+        let checkpoints = Checkpoints::open(
+            Arc::clone(&self.disk),
+            &self.dir.join("checkpoints"),
+            background.handle(),
+            Some(Arc::clone(&reserve)),
+        )?;
+        let (state, chosen) = restore(&checkpoints, identity.owner.cluster)?;
+        let wal_options = WalOptions {
+            sync,
+            segment_bytes_max: segment_size_max,
+            ..WalOptions::new(identity.owner, self.now())
+        };
+        let (wal, recovered) = Wal::open(
+            Arc::clone(&self.disk),
+            &self.dir.join("wal"),
+            wal_options,
+            background.handle(),
+            Arc::new(end_process),
+        )?;
+        refuse_gap(&recovered, chosen.as_ref())?;
+        let incarnation = self.directory.raise_incarnation()?;
+        self.directory.set_complete()?;
+        let catalog = self.catalog(incarnation, &recovered, chosen.as_ref());
+        let anchor = recovered
+            .note
+            .as_ref()
+            .map(|note| encoding::decode::<Anchor>("clock", note))
+            .transpose()?;
+        let clock = LogicalClock::resume(Arc::clone(&self.clock), anchor, state.queue.now());
+        let wal = Arc::new(wal);
+        let upkeep = DiskUpkeep::new(self.directory, background, reserve, checkpoints, catalog)
+            .going_on(Arc::clone(&wal), chosen.as_ref());
+        Ok(Parts {
+            signature: Signature {
+                member: MemberId(identity.owner.member),
+                incarnation: Incarnation(incarnation),
+            },
+            clock: Arc::new(clock),
+            log_start: log_start(&recovered)?,
+            gauges: StorageGauges::new(Some(Arc::clone(&wal))),
+            wal: Some(wal),
+            state,
+            upkeep: Some(upkeep),
+        })
+    }
+
+    fn refuse_missing(&self, name: &str) -> Result<(), OpenError> {
+        let names = self.disk.list(&self.dir).map_err(|source| self.io("list", ".", source))?;
+        match names.iter().any(|found| found == name) {
+            true => Ok(()),
+            false => Err(OpenError::Missing(self.dir.join(name))),
+        }
+    }
+
+    fn catalog(
+        &self,
+        incarnation: u64,
+        recovered: &Recovered,
+        chosen: Option<&CheckpointInfo>,
+    ) -> Catalog {
+        let start = StartRecord {
+            incarnation,
+            applied_index: chosen.map(|info| info.head.applied_index),
+            torn_bytes: recovered.torn_bytes,
+        };
+        if recovered.torn_bytes > 0 {
+            tracing::warn!(bytes = recovered.torn_bytes, "the log ended in a write that was cut off");
+        }
+        let parts = chosen.map(checkpoint_part).into_iter().collect();
+        Catalog::open(self.disk.as_ref(), &self.dir.join("catalog"), parts, start)
+    }
+
+    fn now(&self) -> Now {
+        let clock = Arc::clone(&self.clock);
+        Arc::new(move || Duration::from_nanos(clock.boot_nanos()))
+    }
+
+    fn io(&self, action: &'static str, name: &str, source: std::io::Error) -> OpenError {
+        OpenError::Identity(IdentityError::Io { action, path: self.dir.join(name), source })
+    }
+}
+
+/// The catalog's line on a checkpoint.
+pub(super) fn checkpoint_part(info: &CheckpointInfo) -> Part {
+    Part {
+        kind: PartKind::Checkpoint,
+        id: info.head.applied_index,
+        file_bytes: info.file_bytes,
+        crc: info.file_crc,
+        live: info.records,
+    }
+}
+
+/// The state of the newest checkpoint that can be read, or the empty one.
+fn restore(
+    checkpoints: &Checkpoints,
+    cluster: u128,
+) -> Result<(ReplicaState, Option<CheckpointInfo>), OpenError> {
+    let Some(choice) = checkpoints.newest_valid(cluster)? else {
+        return Ok((ReplicaState::empty(), None));
+    };
+    for damaged in &choice.damaged {
+        tracing::error!("{damaged}: the one before it is used");
+    }
+    let index = choice.chosen.head.applied_index;
+    let meta: CheckpointMeta = encoding::decode("checkpoint", &choice.chosen.head.meta)?;
+    let (term, member, applied_index) = meta.applied;
+    let applied = encoding::log_id(EntryId { term, member, index: applied_index });
+    let membership = encoding::stored_membership(&meta.membership)?;
+    let queue = restore_queue(checkpoints.read(cluster, index)?, index)?;
+    let snapshot =
+        SnapshotMeta { last_log_id: Some(applied), last_membership: membership.clone() };
+    let state = ReplicaState {
+        queue,
+        applied: Some(applied),
+        membership,
+        snapshot: Some(snapshot),
+        applied_ops: 0,
+    };
+    Ok((state, Some(choice.chosen)))
+}
+
+fn restore_queue(mut reader: CheckpointReader, index: u64) -> Result<Queue, OpenError> {
+    let mut failed = None;
+    let records = std::iter::from_fn(|| match next_record(&mut reader) {
+        Ok(record) => record,
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
+    let queue = Queue::restore(records);
+    match failed {
+        Some(error) => Err(error),
+        None => queue.map_err(|source| OpenError::Restore { index, source }),
+    }
+}
+
+fn next_record(reader: &mut CheckpointReader) -> Result<Option<Record>, OpenError> {
+    let Some(bytes) = reader.next_record()? else { return Ok(None) };
+    Ok(Some(encoding::decode("record of a checkpoint", bytes)?))
+}
+
+fn refuse_gap(recovered: &Recovered, chosen: Option<&CheckpointInfo>) -> Result<(), OpenError> {
+    let Some(purged) = recovered.purged else { return Ok(()) };
+    let checkpoint = chosen.map_or(0, |info| info.head.applied_index);
+    match purged.index > checkpoint || chosen.is_none() {
+        true => Err(OpenError::Gap { purged: purged.index, checkpoint }),
+        false => Ok(()),
+    }
+}
+
+fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
+    let vote = recovered.vote.as_ref().map(|vote| encoding::decode_vote(vote)).transpose()?;
+    Ok(LogStart {
+        vote,
+        purged: recovered.purged.map(encoding::log_id),
+        last: recovered.last.map(encoding::log_id),
+    })
+}
+
+/// The log has failed: nothing may be acknowledged any more, and no destructor may write.
+fn end_process(error: WalError) {
+    tracing::error!("the log has failed, ending at once: {error}");
+    std::process::abort();
 }

@@ -1,13 +1,30 @@
 //! Keeps the log short: a checkpoint when the log behind the last one has grown, then a purge.
+//!
+//! Checkpoints are made beside the work: the state is frozen in one moment and copied in slices
+//! between entries, while the background writer writes at its own pace. The log is kept back to
+//! the older of the two checkpoints that are kept, so that a damaged newest one is not a loss.
+//! Without a data directory there is nothing to write, and the log in memory is just cut.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::Raft;
+use tokio::sync::{Notify, oneshot};
 
+use super::encoding;
 use super::log_store::LogStore;
+use super::opening::{CheckpointMeta, checkpoint_part};
 use super::state_machine::{Replica, StateMachine};
-use super::types::{SnapshotMeta, TypeConfig};
+use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::queue::{LogicalTime, Record};
+use crate::storage::background::Background;
+use crate::storage::catalog::{Catalog, CheckpointRecord};
+use crate::storage::checkpoint::{
+    CheckpointError, CheckpointHead, CheckpointInfo, CheckpointWriter, Checkpoints,
+};
+use crate::storage::identity::DataDirectory;
+use crate::storage::reserve::Reserve;
+use crate::storage::wal::Wal;
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -15,43 +32,280 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Without a data directory, the log in memory is cut after so many bytes.
 const MEMORY_LOG_BYTES_MAX: u64 = 4 << 20;
 
-pub struct Upkeep {
+/// A checkpoint is due when the log behind the last one has so many bytes, or [`LOG_PER_STATE`]
+/// times the bytes of the last checkpoint if that is more.
+const LOG_BYTES_MIN: u64 = 256 << 20;
+
+/// So that writing checkpoints costs at most an eighth of writing the log.
+const LOG_PER_STATE: u64 = 8;
+
+/// A checkpoint is due when a restart would have to apply so many ops.
+const REPLAY_OPS_MAX: u64 = 3_000_000;
+
+/// How long to wait after a checkpoint failed, and between two that a full disk asks for.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Records copied between two entries.
+const SLICE_RECORDS: usize = 256;
+
+/// The least room kept back for a checkpoint, bytes.
+const RESERVE_BYTES_MIN: u64 = 1 << 20;
+
+/// The task's parts.
+pub(super) struct Upkeep {
     raft: Raft<TypeConfig, StateMachine>,
     replica: Arc<Replica>,
     log: LogStore,
-    at: u64,
+    disk: Option<DiskUpkeep>,
+}
+
+/// What is needed to keep a data directory. Dropping it unlocks the directory.
+pub(super) struct DiskUpkeep {
+    directory: DataDirectory,
+    background: Background,
+    reserve: Arc<Reserve>,
+    checkpoints: Checkpoints,
+    catalog: Catalog,
+    wal: Option<Arc<Wal>>,
+    last: Option<Last>,
+}
+
+/// The newest checkpoint.
+#[derive(Clone, Copy)]
+struct Last {
+    index: u64,
+    file_bytes: u64,
+    applied_ops: u64,
+}
+
+/// A moment of the state.
+struct Moment {
+    applied: LogId,
+    membership: StoredMembership,
+    applied_ops: u64,
+    clock: LogicalTime,
 }
 
 impl Upkeep {
-    pub fn new(
+    pub(super) fn new(
         raft: Raft<TypeConfig, StateMachine>,
         replica: Arc<Replica>,
         log: LogStore,
-        _storage: Option<()>,
+        disk: Option<DiskUpkeep>,
     ) -> Self {
-        Self { raft, replica, log, at: 0 }
+        Self { raft, replica, log, disk }
     }
 
-    pub async fn run(mut self) {
+    /// Runs for as long as it is polled.
+    pub(super) async fn run(mut self) {
+        match self.disk.take() {
+            None => self.cut_memory().await,
+            Some(disk) => self.keep_disk(disk).await,
+        }
+    }
+
+    async fn cut_memory(self) {
+        let mut cut_at = 0;
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let bytes = self.log.appended_bytes();
-            if bytes - self.at < MEMORY_LOG_BYTES_MAX {
-                continue;
-            }
-            self.at = bytes;
-            let purge = self.replica.with_state(|state| {
-                let previous = state.snapshot.take().and_then(|meta| meta.last_log_id);
-                state.snapshot = Some(SnapshotMeta {
-                    last_log_id: state.applied,
-                    last_membership: state.membership.clone(),
+            let appended = self.log.appended_bytes();
+            if appended - cut_at >= MEMORY_LOG_BYTES_MAX {
+                cut_at = appended;
+                let moment = self.replica.with_state(|state| {
+                    Some((state.applied?, state.membership.clone()))
                 });
-                previous
-            });
-            self.raft.trigger().snapshot().await.ok();
-            if let Some(purge) = purge {
-                self.raft.trigger().purge_log(purge.index).await.ok();
+                if let Some((applied, membership)) = moment {
+                    self.publish(applied, membership, Some(applied.index)).await;
+                }
             }
         }
+    }
+
+    async fn keep_disk(self, mut disk: DiskUpkeep) {
+        disk.ask_for_reserve();
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            if !disk.is_due(&self.replica) {
+                continue;
+            }
+            let older = disk.last.map(|last| last.index);
+            match self.checkpoint(&mut disk).await {
+                Ok(moment) => self.publish(moment.applied, moment.membership, older).await,
+                Err(error) => tracing::error!("no checkpoint could be made: {error}"),
+            }
+            if disk.is_full() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Tells openraft of a checkpoint that is durable, and that the log up to `purge` can go.
+    async fn publish(&self, applied: LogId, membership: StoredMembership, purge: Option<u64>) {
+        let meta = SnapshotMeta { last_log_id: Some(applied), last_membership: membership };
+        self.replica.with_state(|state| state.snapshot = Some(meta));
+        let trigger = self.raft.trigger();
+        let told = async {
+            trigger.snapshot().await?;
+            // Purging waits for the snapshot by itself: only what a snapshot covers goes.
+            match purge {
+                Some(index) => trigger.purge_log(index).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(fatal) = told.await {
+            tracing::error!(%fatal, "the log has stopped");
+        }
+    }
+
+    /// Makes a checkpoint of the state as it is now.
+    async fn checkpoint(&self, disk: &mut DiskUpkeep) -> Result<Moment, CheckpointError> {
+        let moment = self.freeze();
+        let written = self.write(disk, &moment).await;
+        let info = match written {
+            Ok(info) => info,
+            Err(error) => {
+                self.replica.with_state(|state| state.queue.abandon_checkpoint());
+                return Err(error);
+            }
+        };
+        tracing::info!(
+            index = info.head.applied_index,
+            bytes = info.file_bytes,
+            records = info.records,
+            "checkpoint"
+        );
+        disk.made(&info, &moment);
+        Ok(moment)
+    }
+
+    fn freeze(&self) -> Moment {
+        self.replica.with_state(|state| {
+            state.queue.begin_checkpoint();
+            Moment {
+                applied: state.applied.expect("a member that serves has applied entries"),
+                membership: state.membership.clone(),
+                applied_ops: state.applied_ops,
+                clock: state.queue.now(),
+            }
+        })
+    }
+
+    async fn write(
+        &self,
+        disk: &DiskUpkeep,
+        moment: &Moment,
+    ) -> Result<CheckpointInfo, CheckpointError> {
+        let room = Arc::new(Notify::new());
+        let on_room = Arc::clone(&room);
+        let head = disk.head(moment);
+        let mut writer = disk.checkpoints.begin(head, Arc::new(move || on_room.notify_one()));
+        let mut records = Vec::new();
+        let mut finished = false;
+        while !finished {
+            finished = self.replica.with_state(|state| {
+                state.queue.checkpoint_slice(SLICE_RECORDS, &mut records)
+            });
+            push_all(&mut writer, &room, &mut records).await;
+            tokio::task::yield_now().await;
+        }
+        // A checkpoint must not be durable ahead of the log that led to it.
+        while self.log.synced_index() < moment.applied.index {
+            tokio::time::sleep(INTERVAL).await;
+        }
+        let (done, result) = oneshot::channel();
+        writer.finish(Box::new(move |made| drop(done.send(made))));
+        result.await.unwrap_or(Err(CheckpointError::NoBackground))
+    }
+}
+
+async fn push_all(writer: &mut CheckpointWriter, room: &Notify, records: &mut Vec<Record>) {
+    let mut bytes = Vec::new();
+    for record in records.drain(..) {
+        bytes.clear();
+        encoding::append(&record, &mut bytes);
+        while writer.try_push(&bytes).is_err() {
+            room.notified().await;
+        }
+    }
+}
+
+impl DiskUpkeep {
+    pub(super) fn new(
+        directory: DataDirectory,
+        background: Background,
+        reserve: Arc<Reserve>,
+        checkpoints: Checkpoints,
+        catalog: Catalog,
+    ) -> Self {
+        Self { directory, background, reserve, checkpoints, catalog, wal: None, last: None }
+    }
+
+    /// Goes on from what the start has found.
+    pub(super) fn going_on(self, wal: Arc<Wal>, chosen: Option<&CheckpointInfo>) -> Self {
+        let last = chosen.map(|info| Last {
+            index: info.head.applied_index,
+            file_bytes: info.file_bytes,
+            applied_ops: 0,
+        });
+        Self { wal: Some(wal), last, ..self }
+    }
+
+    fn head(&self, moment: &Moment) -> CheckpointHead {
+        let id = encoding::entry_id(&moment.applied);
+        let meta = CheckpointMeta {
+            applied: (id.term, id.member, id.index),
+            membership: encoding::stored_membership_bytes(&moment.membership),
+        };
+        let mut bytes = Vec::new();
+        encoding::append(&meta, &mut bytes);
+        CheckpointHead {
+            cluster: self.directory.identity().owner.cluster,
+            applied_index: id.index,
+            meta: bytes.into(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.wal.as_ref().is_some_and(|wal| wal.state().full)
+    }
+
+    /// Whether the log behind the last checkpoint is long enough for another one, or the disk is
+    /// so full that the log should shrink.
+    fn is_due(&self, replica: &Replica) -> bool {
+        let (applied, ops) =
+            replica.with_state(|state| (state.applied.map(|id| id.index), state.applied_ops));
+        let Some(wal) = &self.wal else { return false };
+        let index = self.last.map_or(0, |last| last.index);
+        if applied.is_none_or(|applied| applied <= index) {
+            return false;
+        }
+        let log_bytes = wal.bytes_since(index);
+        let state_bytes = self.last.map_or(0, |last| last.file_bytes);
+        let ops = ops - self.last.map_or(0, |last| last.applied_ops);
+        log_bytes >= LOG_BYTES_MIN.max(LOG_PER_STATE * state_bytes)
+            || ops >= REPLAY_OPS_MAX
+            || self.is_full()
+    }
+
+    fn made(&mut self, info: &CheckpointInfo, moment: &Moment) {
+        self.last = Some(Last {
+            index: info.head.applied_index,
+            file_bytes: info.file_bytes,
+            applied_ops: moment.applied_ops,
+        });
+        let record = CheckpointRecord {
+            applied_index: info.head.applied_index,
+            file_bytes: info.file_bytes,
+            made_at: moment.clock.0,
+        };
+        self.catalog.set_checkpoint(record, vec![checkpoint_part(info)]);
+        self.ask_for_reserve();
+    }
+
+    /// Keeps room for a checkpoint that is twice as long as the last one.
+    fn ask_for_reserve(&self) {
+        let state_bytes = self.last.map_or(0, |last| last.file_bytes);
+        self.reserve.set_wanted(RESERVE_BYTES_MIN.max(2 * state_bytes));
+        self.reserve.refill(&self.background.handle());
     }
 }
