@@ -153,7 +153,6 @@ impl Opening {
             tracing::warn!(dir = %self.dir.display(), "a new queue begins in this directory");
         }
         if identity.is_complete {
-            self.refuse_missing("wal")?;
             self.refuse_missing("checkpoints")?;
         }
         let background = Background::start(BackgroundOptions::new(self.now()))
@@ -167,10 +166,13 @@ impl Opening {
             Some(Arc::clone(&reserve)),
         )?;
         let (state, chosen) = restore(&checkpoints, identity.owner.cluster)?;
+        let defaults = WalOptions::new(identity.owner, self.now());
         let wal_options = WalOptions {
             sync,
             segment_bytes_max: segment_size_max,
-            ..WalOptions::new(identity.owner, self.now())
+            segment_bytes_first: defaults.segment_bytes_first.min(segment_size_max),
+            may_create: !identity.is_complete,
+            ..defaults
         };
         let (wal, recovered) = Wal::open(
             Arc::clone(&self.disk),
