@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -28,7 +28,8 @@ pub(super) fn run(section: &Section, target: Target) -> Result<(), String> {
     }
     let path = data.as_ref().map(|data| data.path().to_path_buf());
     let server = Server::start(target, ServerOptions { flags, data: path, on_tcp: false });
-    let mut conversation = Conversation { server, clients: BTreeMap::new(), yaml_left: None };
+    let mut conversation =
+        Conversation { server, clients: BTreeMap::new(), yaml_left: None, mark: now() };
     for step in section.steps.iter().filter(|step| step.only.is_none_or(|only| only == target)) {
         conversation.take(step).map_err(|what| {
             let name = target.name();
@@ -43,12 +44,18 @@ struct Conversation {
     clients: BTreeMap<u32, Client>,
     /// The bytes of YAML that were announced and not yet seen.
     yaml_left: Option<usize>,
+    /// What timers are measured from: a busy machine may come late to a silence.
+    mark: Instant,
 }
 
 impl Conversation {
     fn take(&mut self, step: &Step) -> Result<(), String> {
         match &step.action {
             Action::On(connection, deed) => self.on(*connection, deed),
+            Action::Mark => {
+                self.mark = now();
+                Ok(())
+            }
             Action::Wait(duration) => {
                 thread::sleep(*duration);
                 Ok(())
@@ -77,10 +84,8 @@ impl Conversation {
                 Ok(())
             }
             Deed::Ask { command, fields, until } => ask(client, command, fields, *until),
-            Deed::Silence(duration) => {
-                let is_silent = client.is_silent_for(*duration);
-                is_silent.then_some(()).ok_or_else(|| what_came(client))
-            }
+            Deed::Silence(duration) => be_silent(client, now() + *duration),
+            Deed::SilenceUntil(duration) => be_silent(client, self.mark + *duration),
             Deed::Close => {
                 self.clients.remove(&connection);
                 Ok(())
@@ -106,6 +111,12 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// Receives nothing until `end`. What is seen after that may have come after it.
+fn be_silent(client: &mut Client, end: Instant) -> Result<(), String> {
+    let is_silent = client.is_silent_for(end.saturating_duration_since(now()));
+    if is_silent || now() >= end { Ok(()) } else { Err(what_came(client)) }
 }
 
 /// Receives what `pattern` wants and returns how many bytes that was.

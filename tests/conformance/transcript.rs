@@ -39,6 +39,8 @@ pub(super) struct Step {
 pub(super) enum Action {
     /// Something on one connection.
     On(u32, Deed),
+    /// Remember this moment.
+    Mark,
     /// Let time pass.
     Wait(Duration),
     /// Send the server SIGUSR1.
@@ -60,8 +62,10 @@ pub(super) enum Deed {
     ReceiveSize,
     /// Ask for YAML and compare some fields, again and again if `until`.
     Ask { command: String, fields: Vec<(String, Pattern)>, until: bool },
-    /// Receive nothing.
+    /// Receive nothing for so long.
     Silence(Duration),
+    /// Receive nothing until so long after the mark.
+    SilenceUntil(Duration),
     /// Close it.
     Close,
     /// Close the sending side.
@@ -151,6 +155,7 @@ fn action(line: &str) -> Result<Action, String> {
     }
     match line {
         "signal USR1" => return Ok(Action::Drain),
+        "mark" => return Ok(Action::Mark),
         "restart" => return Ok(Action::Restart),
         _ => {}
     }
@@ -183,6 +188,9 @@ fn deed(text: &str) -> Result<Deed, String> {
     }
     if let Some(question) = text.strip_prefix("? ") {
         return ask(question, false);
+    }
+    if let Some(time) = text.strip_prefix("~ until ") {
+        return Ok(Deed::SilenceUntil(duration(time)?));
     }
     if let Some(time) = text.strip_prefix("~ ") {
         return Ok(Deed::Silence(duration(time)?));

@@ -10,10 +10,10 @@ use std::thread;
 
 use super::runner;
 use super::transcript::{self, Section};
-use crate::support::{Target, left_out};
+use crate::support::{Target, alone, left_out};
 
 /// Sections that run at once. Most of them wait for timers most of the time.
-const SECTIONS_AT_ONCE: usize = 16;
+const SECTIONS_AT_ONCE: usize = 12;
 
 #[test]
 fn transcripts_hold_for_beanstalkd() {
@@ -52,6 +52,7 @@ fn a_wrong_transcript_is_caught_at_its_line() {
 }
 
 fn run_all(target: Target) {
+    let _alone = alone();
     let wanted = std::env::var("BEANPOLE_TRANSCRIPT").unwrap_or_default();
     let mut sections = read_all();
     sections.retain(|section| {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::disk::Disk;
 use super::rounds::{Course, Crash, Kill, run};
-use crate::support::{Random, Server, Target, left_out, number_from_environment};
+use crate::support::{Random, Server, Target, alone, left_out, number_from_environment};
 
 const ROUNDS: usize = 10;
 const WORKERS: u64 = 16;
@@ -76,12 +76,14 @@ fn course(target: Target, flags: &[&str]) -> Course {
 }
 
 fn expect_kept(course: &Course, crash: &mut dyn Crash) {
+    let _alone = alone();
     if let Err(broken) = run(course, crash) {
         panic!("seed {}: {broken}", course.seed);
     }
 }
 
 fn expect_broken(course: &Course, crash: &mut dyn Crash, complaint: &str) {
+    let _alone = alone();
     let broken = run(course, crash).expect_err("the audit did not notice");
     assert!(broken.contains(complaint), "noticed something else: {broken}");
 }

@@ -2,12 +2,14 @@
 //!
 //! Nothing here uses beanpole's own code, so that a mistake there cannot hide itself.
 
+mod alone;
 mod client;
 mod missing;
 mod random;
 mod server;
 mod time;
 
+pub(crate) use alone::alone;
 pub(crate) use client::{Client, PATIENCE};
 pub(crate) use missing::{left_out, number_from_environment};
 pub(crate) use random::Random;

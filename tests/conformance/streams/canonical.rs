@@ -113,7 +113,7 @@ fn fields(yaml: &str, ids: &[u64]) -> Vec<(String, String)> {
             let (name, value) = line.split_once(": ").unwrap_or((line, ""));
             // beanstalkd 1.12 writes names without the quotes of 1.13.
             let value = match name {
-                "id" if is_job => job(value, ids),
+                "id" if is_job => return ("job".to_owned(), job(value, ids)),
                 "name" | "tube" => value.trim_matches('"').to_owned(),
                 _ => value.to_owned(),
             };
@@ -127,8 +127,7 @@ fn fields_agree(one: &(String, String), two: &(String, String)) -> bool {
         return false;
     }
     let name = one.0.as_str();
-    // The id of a job is written `#n` here, that of a server is random.
-    if FREE_FIELDS.contains(&name) && !one.1.starts_with('#') {
+    if FREE_FIELDS.contains(&name) {
         return true;
     }
     if RUNNING_FIELDS.contains(&name) {

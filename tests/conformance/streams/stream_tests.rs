@@ -6,7 +6,7 @@ use super::generator::{BODY_SIZE_MAX, Generator, Scene};
 use super::line::Input;
 use super::side::{Events, Side, Step};
 use crate::conformance::bytes;
-use crate::support::{Random, Target, left_out, number_from_environment};
+use crate::support::{Random, Target, alone, left_out, number_from_environment};
 
 const STEPS_PER_STREAM: usize = 400;
 const STREAMS: u64 = 12;
@@ -56,6 +56,7 @@ fn size_flags(body_size_max: u64) -> Vec<String> {
 }
 
 fn compare_streams(contenders: [Contender<'_>; 2], streams: u64) {
+    let _alone = alone();
     let first = number_from_environment("BEANPOLE_SEED").unwrap_or_else(Random::fresh_seed);
     let streams = number_from_environment("BEANPOLE_STREAMS").unwrap_or(streams);
     for seed in (first..).take(usize::try_from(streams).expect("a small number")) {
