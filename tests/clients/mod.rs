@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Server, ServerOptions, Target, left_out};
+use crate::support::{Server, ServerOptions, Target, Transport, left_out};
 
 /// A client library and how to run its tour.
 struct Library {
@@ -77,7 +77,8 @@ fn go_round(library: &Library, target: Target) {
     if target.program().is_none() {
         return left_out(&format!("the check of the tour of {name}: beanstalkd is not installed"));
     }
-    let server = Server::start(target, ServerOptions { on_tcp: true, ..Default::default() });
+    let server =
+        Server::start(target, ServerOptions { transport: Transport::Tcp, ..Default::default() });
     let port = server.port().expect("the server listens on TCP");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(library.script);
     let tour = Command::new(interpreter).arg(script).arg(port.to_string()).output();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, alone, left_out};
+use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, Transport, alone, left_out};
 
 /// Commands whose replies, of about a kilobyte each, fill what sockets can hold.
 const QUESTIONS: usize = 30_000;
@@ -28,7 +28,8 @@ fn beanpole_stops_reading_from_a_client_that_does_not_read() {
 /// The client is held up, others are not, the server does not grow, and no reply is lost.
 fn check(target: Target) {
     let _alone = alone();
-    let mut server = Server::start(target, ServerOptions { on_tcp: true, ..Default::default() });
+    let mut server =
+        Server::start(target, ServerOptions { transport: Transport::Tcp, ..Default::default() });
     let mut client = server.connect();
     client.ask("list-tube-used").expect("the server answers");
     let size_before = resident_kib(&server);

@@ -27,7 +27,7 @@ pub(super) fn run(section: &Section, target: Target) -> Result<(), String> {
         flags.push("-f0".to_owned());
     }
     let path = data.as_ref().map(|data| data.path().to_path_buf());
-    let server = Server::start(target, ServerOptions { flags, data: path, on_tcp: false });
+    let server = Server::start(target, ServerOptions { flags, data: path, ..Default::default() });
     let mut conversation =
         Conversation { server, clients: BTreeMap::new(), yaml_left: None, mark: now() };
     for step in section.steps.iter().filter(|step| step.only.is_none_or(|only| only == target)) {

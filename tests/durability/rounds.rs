@@ -109,7 +109,7 @@ fn start(course: &Course, crash: &dyn Crash) -> Result<Server, String> {
     let data = crash.data().join("data");
     fs::create_dir_all(&data).map_err(|error| error.to_string())?;
     let flags = course.flags.clone();
-    let options = ServerOptions { flags, data: Some(data), on_tcp: false };
+    let options = ServerOptions { flags, data: Some(data), ..Default::default() };
     let mut server = Server::start(course.target, options);
     // The first answer comes when what was there before has been read.
     let mut client = server.connect();

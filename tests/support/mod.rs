@@ -13,5 +13,5 @@ pub(crate) use alone::alone;
 pub(crate) use client::{Client, PATIENCE};
 pub(crate) use missing::{left_out, number_from_environment};
 pub(crate) use random::Random;
-pub(crate) use server::{Server, ServerOptions, Target};
+pub(crate) use server::{Ended, Server, ServerOptions, Target, Transport, run_to_end};
 pub(crate) use time::now;

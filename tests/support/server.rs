@@ -32,8 +32,21 @@ pub(crate) struct ServerOptions {
     pub(crate) flags: Vec<String>,
     /// Where it keeps its jobs, if it is to keep them.
     pub(crate) data: Option<PathBuf>,
-    /// Whether it must listen on TCP, as beanpole does anyway.
-    pub(crate) on_tcp: bool,
+    /// What it listens on.
+    pub(crate) transport: Transport,
+}
+
+/// What a server listens on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// What it takes the least to start: TCP for beanpole, which can be asked for a free port, and
+    /// a Unix socket for beanstalkd, which cannot.
+    #[default]
+    Any,
+    /// TCP on 127.0.0.1.
+    Tcp,
+    /// A Unix socket.
+    Unix,
 }
 
 /// A running server. Ended with SIGKILL when dropped.
@@ -151,14 +164,7 @@ impl Server {
 
     /// Waits for the process to end by itself; `None` when it has not after `timeout`.
     pub(crate) fn wait_for_end(&mut self, timeout: Duration) -> Option<ExitStatus> {
-        let deadline = now() + timeout;
-        loop {
-            let status = self.child.try_wait().expect("a child can be waited for");
-            if status.is_some() || now() >= deadline {
-                return status;
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
+        wait_for_end(&mut self.child, timeout)
     }
 
     /// What the server has written to stderr since its last start.
@@ -177,17 +183,56 @@ impl Drop for Server {
     }
 }
 
-/// Starts the process. beanstalkd cannot be asked for a free port, so it listens on a Unix socket,
-/// or tries ports until it gets one.
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit status; `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command that must end by itself; `None`, and its end, when it does not.
+pub(crate) fn run_to_end(command: &mut Command) -> Option<Ended> {
+    let scratch = tempfile::tempdir().expect("a temporary directory can be made");
+    let [stdout, stderr] = ["stdout", "stderr"].map(|name| scratch.path().join(name));
+    let file = |path| File::create(path).expect("the scratch directory is writable");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file(&stdout))
+        .stderr(file(&stderr))
+        .spawn()
+        .expect("the program can be started");
+    let status = wait_for_end(&mut child, PATIENCE);
+    if status.is_none() {
+        child.kill().expect("it runs");
+        child.wait().expect("a child can be waited for");
+    }
+    let read = |path| fs::read_to_string(path).expect("it was written here");
+    status.map(|status| Ended { code: status.code(), stdout: read(stdout), stderr: read(stderr) })
+}
+
+fn wait_for_end(child: &mut Child, timeout: Duration) -> Option<ExitStatus> {
+    let deadline = now() + timeout;
+    loop {
+        let status = child.try_wait().expect("a child can be waited for");
+        if status.is_some() || now() >= deadline {
+            return status;
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Starts the process.
 fn launch(target: Target, options: &ServerOptions, scratch: &Path) -> (Child, Address) {
-    match target {
-        Target::Beanpole => {
+    match (target, options.transport) {
+        (Target::Beanpole, Transport::Any | Transport::Tcp) => {
             let mut child = spawn(target, options, scratch, &["-l", "127.0.0.1", "-p", "0"]);
             let port = wait_for_port(&mut child, scratch);
             (child, Address::Port(port))
         }
-        Target::Beanstalkd if options.on_tcp => launch_on_free_port(options, scratch),
-        Target::Beanstalkd => {
+        (Target::Beanstalkd, Transport::Tcp) => launch_on_free_port(options, scratch),
+        (Target::Beanstalkd, Transport::Any) | (_, Transport::Unix) => {
             let socket = scratch.join("socket");
             let address = format!("unix:{}", socket.display());
             (spawn(target, options, scratch, &["-l", &address]), Address::Socket(socket))
@@ -248,10 +293,11 @@ fn wait_for_port(child: &mut Child, scratch: &Path) -> u16 {
     }
 }
 
+/// The line is text or, on request, JSON.
 fn port_of_ready_line(log: &str) -> Option<u16> {
-    let (_, rest) = log.split_once("beanpole: ready, listening on 127.0.0.1:")?;
-    let (port, _) = rest.split_once('\n')?;
-    port.trim().parse().ok()
+    let (_, rest) = log.split_once("ready, listening on 127.0.0.1:")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
 }
 
 fn log_path(scratch: &Path) -> PathBuf {
