@@ -257,3 +257,42 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(ticket: u64, next_index: u64) -> Written {
+        Written { ticket, next_index, position: 0, records: 0 }
+    }
+
+    fn point(index: u64) -> Event {
+        Event::Point(Point { index, segment: 1, offset: 0, position: 0 })
+    }
+
+    fn id(index: u64) -> EntryId {
+        EntryId { term: 1, member: 1, index }
+    }
+
+    #[test]
+    fn what_is_written_after_a_cut_was_asked_for_and_is_older_stays_hidden() {
+        let mut index = Index::default();
+        index.publish([point(0)], written(1, 10));
+        index.cut(3, Some(id(4)));
+        index.publish([point(10)], written(2, 20));
+        assert_eq!((index.next, index.points.len()), (5, 1));
+        index.publish([Event::Cut { next: 5 }, point(5)], written(4, 7));
+        assert_eq!((index.next, index.points.len()), (7, 2));
+    }
+
+    #[test]
+    fn a_purge_beyond_the_end_hides_what_is_written_later_and_is_older() {
+        let mut index = Index::default();
+        index.publish([point(0)], written(1, 10));
+        index.purge(id(30));
+        index.publish([point(10)], written(2, 20));
+        assert_eq!(index.state().next_index, 31);
+        assert!(index.stretches(20, 40, 1).is_err());
+        assert!(index.stretches(31, 40, 1).unwrap().is_empty());
+    }
+}

@@ -19,6 +19,9 @@ use super::{ENTRY_BYTES_MAX, EntryId, Payload, WalError};
 /// The buffer is written when it holds so much, also in the middle of a group.
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
+/// The unit in which the system caches files, or a multiple of it.
+const PAGE_BYTES: u64 = 4096;
+
 /// Every segment keeps room for the record that ends it.
 pub(super) const SEAL_BYTES: u64 = HEADER_BYTES as u64;
 
@@ -171,8 +174,14 @@ impl Writer {
             return Ok(());
         }
         let segment = &self.at.segment;
-        segment.file.write_all_at(&self.buffer, self.at.offset).context("write", &segment.path)?;
-        self.at.offset += self.buffer.len() as u64;
+        let end = self.at.offset + self.buffer.len() as u64;
+        // Up to the end of the page, zeros: a page that is not in the cache and is written in part
+        // is read first. (Almost half of the time of a small append that begins a page; measured.)
+        let padded_end = end.next_multiple_of(PAGE_BYTES).min(segment.bytes);
+        self.buffer.resize((padded_end - self.at.offset) as usize, 0);
+        let written = segment.file.write_all_at(&self.buffer, self.at.offset);
+        written.context("write", &segment.path)?;
+        self.at.offset = end;
         self.written_upto = self.at.sequence - 1;
         self.buffer.clear();
         self.buffer.shrink_to(2 * WRITE_BYTES_MAX);

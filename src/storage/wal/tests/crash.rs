@@ -1,6 +1,6 @@
 //! Power failures at every moment, and every way in which a disk may come out of one.
 
-use super::stepper::{Change, Stepper, check, recover_all, script};
+use super::stepper::{Change, Stepper, check, recover_all, remove_spares, script};
 use super::*;
 use crate::storage::sim::{Crash, SECTOR_BYTES};
 
@@ -63,7 +63,7 @@ fn nothing_acknowledged_is_lost_whenever_the_power_fails() {
 fn nothing_acknowledged_is_lost_when_the_power_fails_again_while_recovering() {
     for seed in 0..8 {
         let changes = script(100 + seed, 40);
-        for power in (20..).step_by(17) {
+        for power in (20..).step_by(29) {
             let (disk, Some(acknowledged)) = run_until_failure(&changes, seed, power) else {
                 break;
             };
@@ -72,14 +72,39 @@ fn nothing_acknowledged_is_lost_when_the_power_fails_again_while_recovering() {
                 let dying = survivor.kill();
                 dying.power_off_after(second_power);
                 let lasted = recover_all(&dying).is_ok();
-                for crash in [Crash::LoseAll, Crash::KeepAll, Crash::Random { seed: second_power }]
-                {
+                for crash in crashes(&dying, second_power) {
                     let what = ("seed", seed, "power", power, second_power, crash);
                     check_survivor(&dying.crash(crash), &changes, acknowledged, &what);
                 }
                 if lasted {
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// Also when it was not before: after a kill, and after a sync that failed.
+#[test]
+fn what_a_start_has_found_is_durable() {
+    let changes = script(400, 60);
+    for power in (20..).step_by(3) {
+        let (disk, Some(_)) = run_until_failure(&changes, 400, power) else { break };
+        let failed = SimDisk::new();
+        let mut stepper = Stepper::new(&failed, small_options()).unwrap();
+        failed.fail_sync(power / 3);
+        stepper.run(&changes, 400);
+        for survivor in [disk.kill(), failed.kill()] {
+            for is_full in [false, true] {
+                let disk = survivor.kill();
+                if is_full {
+                    remove_spares(&disk);
+                    disk.set_capacity(Some(disk.used_bytes()));
+                }
+                let found = recover_all(&disk).unwrap();
+                let mut after = recover_all(&disk.crash(Crash::LoseAll)).unwrap();
+                after.recovered.torn_bytes = found.recovered.torn_bytes;
+                assert_eq!(after, found, "power {power} full {is_full}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A full disk: waiting, not failing.
 
-use super::stepper::{Stepper, check, recover_all, script};
+use super::stepper::{Change, Stepper, check, recover_all, remove_spares, script};
 use super::*;
 use crate::storage::sim::Crash;
 
@@ -88,11 +88,7 @@ fn nothing_acknowledged_is_lost_when_the_power_fails_at_a_start_on_a_full_disk()
         let before = recover_all(&survivor.kill()).unwrap();
         check(&changes, acknowledged, &before).unwrap();
         // Nothing to recycle, and no room.
-        for name in survivor.list(&dir()).unwrap() {
-            if name.starts_with("spare-") {
-                survivor.remove(&dir().join(name)).unwrap();
-            }
-        }
+        remove_spares(&survivor);
         for second_power in 0.. {
             let dying = survivor.kill();
             dying.set_capacity(Some(dying.used_bytes()));
@@ -109,4 +105,26 @@ fn nothing_acknowledged_is_lost_when_the_power_fails_at_a_start_on_a_full_disk()
             }
         }
     }
+}
+
+/// Behind the record that was cut short others survived; the next ones are written over them.
+#[test]
+fn a_torn_tail_is_wiped_out_before_it_is_written_over() {
+    let disk = SimDisk::new();
+    let options = WalOptions { segment_bytes_first: 4096, ..small_options() };
+    let entry = |term, index| Change::Entry(id(term, index), 200);
+    let mut stepper = Stepper::new(&disk, options.clone()).unwrap();
+    stepper.group(&[entry(1, 0)]).unwrap();
+    // The next group is written and not synced.
+    disk.power_off_after(1);
+    stepper.group(&[entry(1, 1), entry(1, 2), entry(1, 3)]).unwrap_err();
+    let torn = disk.kill();
+    let second_record = 128 + 72 + 200;
+    torn.edit(&dir().join("log-1"), |bytes| bytes[second_record + 100] ^= 1);
+    torn.set_capacity(Some(torn.used_bytes()));
+    let mut stepper = Stepper::new(&torn, options).unwrap();
+    stepper.group(&[entry(2, 1)]).unwrap();
+    let outcome = recover_all(&torn.crash(Crash::LoseAll)).unwrap();
+    assert_eq!(outcome.recovered.last, Some(id(2, 1)));
+    assert_eq!(outcome.entries, [(0, (1, 200)), (1, (2, 200))].into());
 }

@@ -1,7 +1,7 @@
 //! The log from outside: what is handed over, what is read back, what a restart finds.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ mod stepper;
 
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::disk::RealDisk;
-use crate::storage::sim::SimDisk;
+use crate::storage::sim::{Crash, SimDisk};
 use crate::storage::tests::test_now;
 
 const OWNER: Owner = Owner { cluster: 0xBEA9, member: 1 };
@@ -238,4 +238,120 @@ fn nothing_is_done_after_a_sync_has_failed() {
     assert!(matches!(*failed.lock(), Some(WalError::Io { action: "sync", .. })));
     // The mark of the idle time may have met the failure before the first of them was written.
     assert_eq!(count.load(Ordering::Relaxed), 0);
+}
+
+fn read_until(wal: &Wal, is_over: &AtomicBool) {
+    let mut reads = 0;
+    while !is_over.load(Ordering::Relaxed) || reads == 0 {
+        let from = wal.state().first_index;
+        let entries = match wal.read(from, u64::MAX, 5000) {
+            Err(WalError::Purged { .. }) => continue,
+            read => read.unwrap(),
+        };
+        for (next, (id, bytes)) in (from..).zip(entries) {
+            assert_eq!((id.term, id.index), (1, next));
+            assert_eq!(bytes, payload(1, next, 100));
+        }
+        reads += 1;
+    }
+}
+
+#[test]
+fn readers_see_only_whole_entries_while_segments_are_recycled() {
+    let disk = SimDisk::new();
+    let bench = open(&disk);
+    bench.append(1, 0..1, 100);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| read_until(&bench.wal, &is_over));
+        }
+        for index in 1..3000 {
+            bench.append(1, index..index + 1, 100);
+            if index % 50 == 0 {
+                bench.wal.purge(id(1, index - 40));
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let names = disk.list(&dir()).unwrap();
+    assert!(names.len() < 30, "recycled, not only added: {names:?}");
+}
+
+#[test]
+fn entries_that_wait_behind_a_truncation_never_show() {
+    let disk = SimDisk::new();
+    let bench = open(&disk);
+    bench.append(1, 0..10, 100);
+    for round in 2..200 {
+        let (done, wait) = waiter();
+        bench.append_later(round, 10..20, 100, Box::new(|| {}));
+        bench.wal.truncate_after(Some(id(1, 9)));
+        assert_eq!(bench.terms(0, 100).len(), 10, "round {round}");
+        bench.append_later(round * 1000, 10..12, 100, done);
+        wait.recv().unwrap();
+        let last = bench.wal.read(11, 12, 1).unwrap();
+        assert_eq!(last[0].0, id(round * 1000, 11));
+        bench.wal.truncate_after(Some(id(1, 9)));
+    }
+}
+
+#[test]
+fn an_idle_log_writes_one_mark_and_no_more() {
+    let disk = SimDisk::new();
+    let bench = open(&disk);
+    for written in [2, 4, 6] {
+        bench.append(1, written / 2 - 1..written / 2, 10);
+        // The entry and its mark; another mark would show in the next round.
+        while bench.wal.state().records_written < written {
+            std::thread::yield_now();
+        }
+        assert_eq!(bench.wal.state().records_written, written);
+    }
+}
+
+#[test]
+fn weaker_policies_acknowledge_before_the_sync_and_still_sync_votes() {
+    for sync in [SyncPolicy::Never, SyncPolicy::Every(Duration::from_secs(3600))] {
+        let disk = SimDisk::new();
+        let options = WalOptions { sync, ..small_options() };
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let bench = try_open(&shared, &dir(), options).unwrap();
+        bench.append(1, 0..1, 10);
+        bench.vote("synced");
+        bench.append(1, 1..2, 10);
+        let after = stepper::recover_all(&disk.crash(Crash::LoseAll)).unwrap();
+        assert_eq!(after.recovered.vote.as_deref(), Some(&b"synced"[..]));
+        assert_eq!(after.recovered.last, Some(id(1, 0)), "{sync:?}");
+        drop(bench);
+        let closed = stepper::recover_all(&disk.crash(Crash::LoseAll)).unwrap();
+        assert_eq!(closed.recovered.last, Some(id(1, 1)), "{sync:?}");
+    }
+}
+
+#[test]
+fn the_log_of_another_member_is_refused() {
+    let disk = SimDisk::new();
+    drop(open(&disk));
+    let owner = Owner { member: 2, ..OWNER };
+    let options = WalOptions { owner, ..small_options() };
+    let refused = try_open(&(Arc::new(disk) as Arc<dyn Disk>), &dir(), options);
+    assert!(matches!(refused, Err(WalError::ForeignOwner { .. })));
+}
+
+#[test]
+fn a_segment_under_a_name_that_is_not_its_own_is_a_spare() {
+    let disk = SimDisk::new();
+    let bench = open(&disk);
+    bench.append(1, 0..40, 100);
+    drop(bench);
+    let newest = disk.list(&dir()).unwrap().into_iter().rfind(|name| name.starts_with("log-"));
+    let bytes = disk.bytes(&dir().join(newest.unwrap())).unwrap();
+    disk.create(&dir().join("log-77")).unwrap();
+    disk.edit(&dir().join("log-77"), |stray| *stray = bytes);
+    let again = open(&disk);
+    assert_eq!(again.recovered.last, Some(id(1, 39)));
+    assert_eq!(again.terms(0, 100).len(), 40);
+    assert_eq!(again.wal.state().current_segment, 78);
+    assert!(disk.bytes(&dir().join("log-77")).is_none());
 }

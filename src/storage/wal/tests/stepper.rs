@@ -116,6 +116,7 @@ pub(super) fn script(seed: u64, length: usize) -> Vec<Change> {
                 term += 1;
                 Change::Truncate(match keep.checked_sub(1) {
                     Some(last) if last >= model.first() => Some(model.id(last)),
+                    _ if random.below(2) == 0 => None,
                     _ => model.purged,
                 })
             }
@@ -191,6 +192,15 @@ pub(super) fn recover_all(disk: &SimDisk) -> Result<Outcome, WalError> {
     Ok(Outcome { recovered, entries })
 }
 
+/// Removes the files that could be recycled.
+pub(super) fn remove_spares(disk: &SimDisk) {
+    for name in disk.list(&dir()).unwrap() {
+        if name.starts_with("spare-") {
+            disk.remove(&dir().join(name)).unwrap();
+        }
+    }
+}
+
 /// Makes the changes of a script on a disk, until it ends or the disk fails.
 pub(super) struct Stepper {
     shared: Arc<Shared>,
@@ -224,7 +234,7 @@ impl Stepper {
     }
 
     /// One group, as the log thread does it.
-    fn group(&mut self, changes: &[Change]) -> Result<(), WalError> {
+    pub(super) fn group(&mut self, changes: &[Change]) -> Result<(), WalError> {
         let (mut has_vote, mut has_purge) = (false, false);
         for change in changes {
             self.ticket += 1;
