@@ -111,26 +111,34 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    /// Writes what there is, as far as the socket takes it. Returns whether a read waits for the
-    /// leader's word.
+    /// Called by the appliers when there may be something new to send: sends it, and wakes the task
+    /// if the rest is up to it. Returns whether a read waits for the leader's word.
     pub fn flush(&self) -> bool {
         let mut line = self.line.lock();
         line.touched = false;
+        self.send(&mut line);
+        if line.asleep || self.is_broken() || !line.pipeline.output().is_empty() {
+            line.asleep = false;
+            self.wake.notify_one();
+        }
+        line.pipeline.ask_reads()
+    }
+
+    /// Writes what there is, as far as the socket takes it.
+    fn send(&self, line: &mut Line) {
         while !line.pipeline.output().is_empty() {
             match self.stream.try_write(line.pipeline.output()) {
                 Ok(count) => line.pipeline.sent(count),
                 Err(error) => {
                     self.broken.fetch_or(!is_passing(&error), Ordering::Relaxed);
-                    break;
+                    return;
                 }
             }
         }
-        let broken = self.broken.load(Ordering::Relaxed);
-        if line.asleep || broken || !line.pipeline.output().is_empty() {
-            line.asleep = false;
-            self.wake.notify_one();
-        }
-        line.pipeline.ask_reads()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Serves the client until it leaves, or the server stops, and everything it asked for before
@@ -144,10 +152,14 @@ impl Connection {
                 input = Input::Ended;
             }
             input = self.take_on(&hub, &mut decoder, &mut buffer, input);
-            if self.flush() {
+            let wants_read = self.with_line(|line| {
+                self.send(line);
+                line.pipeline.ask_reads()
+            });
+            if wants_read {
                 hub.want_read(self.number);
             }
-            if self.broken.load(Ordering::Relaxed) || self.is_finished(&hub, input) {
+            if self.is_broken() || self.is_finished(&hub, input) {
                 return;
             }
             match self.wait(&mut buffer, input).await {

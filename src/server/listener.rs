@@ -17,6 +17,10 @@ use super::stream::Stream;
 /// Connections that may wait to be accepted (beanstalkd's figure).
 const BACKLOG: i32 = 1024;
 
+/// What the kernel may hold for a client in each direction, bytes. By itself it would take on more
+/// than a megabyte for each client that does not read (storage-review F21).
+const SOCKET_BUFFER_BYTES: usize = 128 << 10;
+
 /// How long to leave the listener alone when a connection could not be accepted: there are no file
 /// descriptors left, and trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -143,7 +147,10 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                socket2::SockRef::from(&stream).set_keepalive(true)?;
+                let socket = socket2::SockRef::from(&stream);
+                socket.set_keepalive(true)?;
+                socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+                socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
                 Ok(Stream::Tcp(stream))
             }
             Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),

@@ -58,7 +58,7 @@ impl Query {
                 .map_or(Reply::NotFound, |stats| Reply::Ok(job_stats(&stats, context))),
             Self::StatsTube(tube) => queue
                 .tube_stats(tube, context.now)
-                .map_or(Reply::NotFound, |stats| Reply::Ok(tube_stats(&stats))),
+                .map_or(Reply::NotFound, |stats| Reply::Ok(tube_stats(&stats, context.local))),
             Self::ListTubes => Reply::Ok(list(queue.tube_names())),
             Self::ListTubeUsed => Reply::Using(queue.tube_used(session)),
             Self::ListTubesWatched => Reply::Ok(list(queue.tubes_watched(session).iter())),
@@ -210,7 +210,12 @@ fn job_stats(stats: &JobStats, context: &ReadContext<'_>) -> Bytes {
     yaml.finish()
 }
 
-fn tube_stats(stats: &TubeStats) -> Bytes {
+fn tube_stats(stats: &TubeStats, local: &LocalCounters) -> Bytes {
+    // A connection that has not changed anything yet uses and watches `default` all the same.
+    let unopened = match stats.name == TubeName::default_tube() {
+        true => local.unopened.load(Ordering::Relaxed),
+        false => 0,
+    };
     let mut yaml = Yaml::new();
     yaml.quoted("name", &stats.name)
         .line("current-jobs-urgent", stats.current_jobs_urgent)
@@ -219,8 +224,8 @@ fn tube_stats(stats: &TubeStats) -> Bytes {
         .line("current-jobs-delayed", stats.current_jobs_delayed)
         .line("current-jobs-buried", stats.current_jobs_buried)
         .line("total-jobs", stats.total_jobs)
-        .line("current-using", stats.current_using)
-        .line("current-watching", stats.current_watching)
+        .line("current-using", stats.current_using + unopened)
+        .line("current-watching", stats.current_watching + unopened)
         .line("current-waiting", stats.current_waiting)
         .line("cmd-delete", stats.cmd_delete)
         .line("cmd-pause-tube", stats.cmd_pause_tube)
