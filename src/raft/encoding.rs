@@ -91,7 +91,7 @@ pub(crate) fn log_id(id: EntryId) -> LogId {
 /// # Errors
 ///
 /// [`DecodeError`] when the bytes are of another version or malformed.
-pub fn decode_entry(id: EntryId, bytes: &[u8]) -> Result<Entry, DecodeError> {
+pub(super) fn decode_entry(id: EntryId, bytes: &[u8]) -> Result<Entry, DecodeError> {
     let (&kind, rest) = bytes.split_first().ok_or(DecodeError::Empty)?;
     let payload = match kind {
         BLANK => Payload::Blank,

@@ -270,7 +270,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if let Some(wal) = &self.shared.wal {
             let (done, synced) = tokio::sync::oneshot::channel();
             let bytes = Bytes::from(encoding::encode_vote(vote));
-            wal.save_vote(bytes, Box::new(move || drop(done.send(()))));
+            wal.save_vote(bytes, Box::new(move || _ = done.send(())));
             synced.await.map_err(|_| io::Error::other("the log thread has ended"))?;
         }
         self.shared.state.lock().vote = Some(*vote);

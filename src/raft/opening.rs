@@ -82,7 +82,9 @@ pub enum OpenError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// Entries that no checkpoint covers are gone.
-    #[error("the log begins after entry {purged}, but the newest usable checkpoint ends at {checkpoint}")]
+    #[error(
+        "the log begins after entry {purged}, but the newest usable checkpoint ends at {checkpoint}"
+    )]
     Gap {
         /// Up to where the log is gone.
         purged: u64,
@@ -155,8 +157,8 @@ impl Opening {
         if identity.is_complete {
             self.refuse_missing("checkpoints")?;
         }
-        let background = Background::start(BackgroundOptions::new(self.now()))
-            .map_err(OpenError::Thread)?;
+        let background =
+            Background::start(BackgroundOptions::new(self.now())).map_err(OpenError::Thread)?;
         let reserve = Arc::new(Reserve::new(Arc::clone(&self.disk), self.dir.join("reserve")));
         reserve.load().map_err(|source| self.io("load", "reserve", source))?;
         let checkpoints = Checkpoints::open(
@@ -228,7 +230,10 @@ impl Opening {
             torn_bytes: recovered.torn_bytes,
         };
         if recovered.torn_bytes > 0 {
-            tracing::warn!(bytes = recovered.torn_bytes, "the log ended in a write that was cut off");
+            tracing::warn!(
+                bytes = recovered.torn_bytes,
+                "the log ended in a write that was cut off"
+            );
         }
         let parts = chosen.map(checkpoint_part).into_iter().collect();
         Catalog::open(self.disk.as_ref(), &self.dir.join("catalog"), parts, start)
@@ -272,8 +277,7 @@ fn restore(
     let applied = encoding::log_id(EntryId { term, member, index: applied_index });
     let membership = encoding::stored_membership(&meta.membership)?;
     let queue = restore_queue(checkpoints.read(cluster, index)?, index)?;
-    let snapshot =
-        SnapshotMeta { last_log_id: Some(applied), last_membership: membership.clone() };
+    let snapshot = SnapshotMeta { last_log_id: Some(applied), last_membership: membership.clone() };
     let state = ReplicaState {
         queue,
         applied: Some(applied),

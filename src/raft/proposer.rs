@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_millis(5);
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// The task's parts.
-pub struct Proposer {
+pub(super) struct Proposer {
     raft: Raft<TypeConfig, StateMachine>,
     replica: Arc<Replica>,
     outbox: Arc<Outbox>,
@@ -58,7 +58,7 @@ enum Event {
 
 impl Proposer {
     /// A proposer for `replica`.
-    pub fn new(
+    pub(super) fn new(
         raft: Raft<TypeConfig, StateMachine>,
         replica: Arc<Replica>,
         outbox: Arc<Outbox>,
@@ -73,7 +73,7 @@ impl Proposer {
     /// # Errors
     ///
     /// [`Stopped`] when openraft has ended.
-    pub async fn run(mut self) -> Result<(), Stopped> {
+    pub(super) async fn run(mut self) -> Result<(), Stopped> {
         loop {
             while self.under_way.len() < PROPOSALS_MAX {
                 let Some(batch) = self.next_batch() else { break };

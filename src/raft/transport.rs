@@ -12,7 +12,7 @@ use super::types::{SnapshotOf, TypeConfig, Vote};
 
 /// No other member can be reached.
 #[derive(Clone, Copy, Debug)]
-pub struct Alone;
+pub(super) struct Alone;
 
 #[derive(Debug, thiserror::Error)]
 #[error("a cluster of one has nobody to speak to")]

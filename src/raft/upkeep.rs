@@ -111,9 +111,9 @@ impl Upkeep {
             let appended = self.log.appended_bytes();
             if appended - cut_at >= MEMORY_LOG_BYTES_MAX {
                 cut_at = appended;
-                let moment = self.replica.with_state(|state| {
-                    Some((state.applied?, state.membership.clone()))
-                });
+                let moment = self
+                    .replica
+                    .with_state(|state| Some((state.applied?, state.membership.clone())));
                 if let Some((applied, membership)) = moment {
                     self.publish(applied, membership, Some(applied.index)).await;
                 }
@@ -202,9 +202,9 @@ impl Upkeep {
         let mut records = Vec::new();
         let mut finished = false;
         while !finished {
-            finished = self.replica.with_state(|state| {
-                state.queue.checkpoint_slice(SLICE_RECORDS, &mut records)
-            });
+            finished = self
+                .replica
+                .with_state(|state| state.queue.checkpoint_slice(SLICE_RECORDS, &mut records));
             push_all(&mut writer, &room, &mut records).await;
             tokio::task::yield_now().await;
         }

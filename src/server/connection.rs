@@ -31,7 +31,7 @@ thread_local! {
 
 /// A client, as its task and the appliers share it.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     number: ConnectionNumber,
     stream: Stream,
     line: Mutex<Line>,
@@ -42,7 +42,7 @@ pub struct Connection {
 
 /// What the mutex of a connection guards.
 #[derive(Debug)]
-pub struct Line {
+pub(super) struct Line {
     /// The commands taken on.
     pub pipeline: Pipeline,
     /// The log has been sent an op of this connection.
@@ -77,7 +77,7 @@ enum Woken {
 
 impl Connection {
     /// A connection that has said nothing yet.
-    pub fn new(number: ConnectionNumber, stream: Stream) -> Self {
+    pub(super) fn new(number: ConnectionNumber, stream: Stream) -> Self {
         let line = Line {
             pipeline: Pipeline::new(number),
             numbered: false,
@@ -97,23 +97,23 @@ impl Connection {
     }
 
     /// Its number in this life of the member.
-    pub fn number(&self) -> ConnectionNumber {
+    pub(super) fn number(&self) -> ConnectionNumber {
         self.number
     }
 
     /// Runs `work` on the shared part. It must be short and take no other connection's.
-    pub fn with_line<R>(&self, work: impl FnOnce(&mut Line) -> R) -> R {
+    pub(super) fn with_line<R>(&self, work: impl FnOnce(&mut Line) -> R) -> R {
         work(&mut self.line.lock())
     }
 
     /// Wakes the task, to look at everything again.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.wake.notify_one();
     }
 
     /// Called by the appliers when there may be something new to send: sends it, and wakes the task
     /// if the rest is up to it. Returns whether a read waits for the leader's word.
-    pub fn flush(&self) -> bool {
+    pub(super) fn flush(&self) -> bool {
         let mut line = self.line.lock();
         line.touched = false;
         self.send(&mut line);
@@ -143,7 +143,7 @@ impl Connection {
 
     /// Serves the client until it leaves, or the server stops, and everything it asked for before
     /// is answered.
-    pub async fn serve(self: Arc<Self>, hub: Arc<Hub>) {
+    pub(super) async fn serve(self: Arc<Self>, hub: Arc<Hub>) {
         let mut decoder = CommandDecoder::new(hub.job_size_max());
         let mut buffer = BytesMut::new();
         let mut input = Input::Open;
@@ -151,7 +151,7 @@ impl Connection {
             if hub.is_stopping() {
                 input = Input::Ended;
             }
-            input = self.take_on(&hub, &mut decoder, &mut buffer, input);
+            let held_up = self.take_on(&hub, &mut decoder, &mut buffer, &mut input);
             let wants_read = self.with_line(|line| {
                 self.send(line);
                 line.pipeline.ask_reads()
@@ -161,6 +161,9 @@ impl Connection {
             }
             if self.is_broken() || self.is_finished(&hub, input) {
                 return;
+            }
+            if held_up && !self.with_line(|line| line.pipeline.is_full()) {
+                continue;
             }
             match self.wait(&mut buffer, input).await {
                 Ok(Woken::InputEnded) => {
@@ -173,23 +176,28 @@ impl Connection {
         }
     }
 
-    /// Takes on the commands that have arrived, as long as there is room for them.
+    /// Takes on the commands that have arrived, as long as there is room for them. Returns whether
+    /// it stopped for want of room, so that there may be more in the buffer.
     fn take_on(
         &self,
         hub: &Hub,
         decoder: &mut CommandDecoder,
         buffer: &mut BytesMut,
-        input: Input,
-    ) -> Input {
+        input: &mut Input,
+    ) -> bool {
         let mut line = self.line.lock();
-        while !hub.is_stopping() && !line.pipeline.is_full() {
+        while !hub.is_stopping() {
+            if line.pipeline.is_full() {
+                return true;
+            }
             let Some(request) = decoder.next_request(buffer) else { break };
             if dispatch::take_on(hub, &mut line, request).is_break() {
                 buffer.clear();
-                return Input::Ignored;
+                *input = Input::Ignored;
+                break;
             }
         }
-        input
+        false
     }
 
     fn end_wait(&self, hub: &Hub) {

@@ -10,7 +10,7 @@ const COMMANDS: usize = CommandName::Quit as usize + 1;
 
 /// Counters of this member's present life.
 #[derive(Debug)]
-pub struct LocalCounters {
+pub(super) struct LocalCounters {
     commands: [AtomicU64; COMMANDS],
     /// Connections open that have no session in the state.
     pub unopened: AtomicU64,
@@ -21,7 +21,7 @@ pub struct LocalCounters {
 
 impl LocalCounters {
     /// All at zero.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             commands: [const { AtomicU64::new(0) }; COMMANDS],
             unopened: AtomicU64::new(0),
@@ -31,27 +31,27 @@ impl LocalCounters {
     }
 
     /// Counts a command that this member answers without the log.
-    pub fn count(&self, name: CommandName) {
+    pub(super) fn count(&self, name: CommandName) {
         self.commands[name as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection had its first put refused: beanstalkd counts it as a producer all the same.
-    pub fn remember_refused_producer(&self) {
+    pub(super) fn remember_refused_producer(&self) {
         self.refused_producers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Such a connection has left, or the state counts it now because a put was accepted.
-    pub fn forget_refused_producer(&self) {
+    pub(super) fn forget_refused_producer(&self) {
         self.refused_producers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Connections open that had puts refused and none accepted.
-    pub fn refused_producers(&self) -> u64 {
+    pub(super) fn refused_producers(&self) -> u64 {
         self.refused_producers.load(Ordering::Relaxed)
     }
 
     /// How often [`count`](Self::count) was called for `name`.
-    pub fn counted(&self, name: CommandName) -> u64 {
+    pub(super) fn counted(&self, name: CommandName) -> u64 {
         self.commands[name as usize].load(Ordering::Relaxed)
     }
 }

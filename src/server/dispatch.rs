@@ -11,7 +11,7 @@ use super::reads::Query;
 use crate::queue::{Action, JobId, Wait};
 
 /// Takes on one request of the connection of `line`. Breaks when the client wants to leave.
-pub fn take_on(hub: &Hub, line: &mut Line, request: Request) -> ControlFlow<()> {
+pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request) -> ControlFlow<()> {
     let mut desk = Desk { hub, line };
     match request {
         Request::Command(command) => desk.command(command),

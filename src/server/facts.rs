@@ -9,10 +9,10 @@ use crate::clock::Clock;
 use crate::raft::StorageGauges;
 
 /// The release of beanstalkd whose behaviour this is.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What does not change while the process runs, and where to look for what does.
-pub struct MemberFacts {
+pub(super) struct MemberFacts {
     /// The largest body of a job, bytes.
     pub job_size_max: u32,
     /// What `-s` was, bytes.
@@ -28,7 +28,7 @@ pub struct MemberFacts {
 }
 
 /// From uname(2).
-pub struct Host {
+pub(super) struct Host {
     /// The name of the machine.
     pub name: String,
     /// The version of its system.
@@ -39,7 +39,7 @@ pub struct Host {
 
 impl MemberFacts {
     /// The facts of a process that starts now; `random` becomes its id.
-    pub fn new(
+    pub(super) fn new(
         job_size_max: u32,
         segment_size_typed: u64,
         random: u64,
@@ -58,12 +58,12 @@ impl MemberFacts {
     }
 
     /// How long the process has been running.
-    pub fn uptime(&self) -> Duration {
+    pub(super) fn uptime(&self) -> Duration {
         Duration::from_nanos(self.clock.boot_nanos().saturating_sub(self.started_boot_nanos))
     }
 
     /// Processor time spent so far: in the program and in the kernel, as `seconds.microseconds`.
-    pub fn processor_times(&self) -> (String, String) {
+    pub(super) fn processor_times(&self) -> (String, String) {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return ("0".into(), "0".into()) };
         let text =
             |time: nix::sys::time::TimeVal| format!("{}.{:06}", time.tv_sec(), time.tv_usec());

@@ -16,7 +16,7 @@ use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId}
 use crate::raft::{Outbox, Owner, ReadRequests, Signature};
 
 /// The connections of this member's present life.
-pub struct Hub {
+pub(super) struct Hub {
     signature: Signature,
     facts: MemberFacts,
     outbox: Arc<Outbox>,
@@ -33,7 +33,7 @@ pub struct Hub {
 
 impl Hub {
     /// A hub without connections.
-    pub fn new(
+    pub(super) fn new(
         signature: Signature,
         facts: MemberFacts,
         outbox: Arc<Outbox>,
@@ -54,23 +54,18 @@ impl Hub {
         }
     }
 
-    /// What this member knows of itself.
-    pub fn facts(&self) -> &MemberFacts {
-        &self.facts
-    }
-
     /// What this member counts for itself.
-    pub fn local(&self) -> &LocalCounters {
+    pub(super) fn local(&self) -> &LocalCounters {
         &self.local
     }
 
     /// The largest body a put may have, bytes.
-    pub fn job_size_max(&self) -> u32 {
+    pub(super) fn job_size_max(&self) -> u32 {
         self.facts.job_size_max
     }
 
     /// Serves a client until it leaves.
-    pub async fn serve(self: Arc<Self>, stream: Stream) {
+    pub(super) async fn serve(self: Arc<Self>, stream: Stream) {
         let number = ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed));
         let connection = Arc::new(Connection::new(number, stream));
         self.connections.lock().insert(number, Arc::clone(&connection));
@@ -80,23 +75,23 @@ impl Hub {
     }
 
     /// Sends an op on its way into the log.
-    pub fn submit(&self, op: Op) {
+    pub(super) fn submit(&self, op: Op) {
         self.outbox.push(op);
     }
 
     /// Asks for the leader's word that the queue is up to date, for `connection` to read it.
-    pub fn want_read(&self, connection: ConnectionNumber) {
+    pub(super) fn want_read(&self, connection: ConnectionNumber) {
         self.reads.push(connection);
     }
 
     /// Whether the server is on its way out.
-    pub fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
     /// Takes on no more commands; completes when what was taken on has been answered and every
     /// connection is closed.
-    pub async fn stop(&self) {
+    pub(super) async fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         loop {
             let emptied = self.emptied.notified();
@@ -112,7 +107,7 @@ impl Hub {
     }
 
     /// The answer to every put while no new jobs are taken; `None` while they are.
-    pub fn refuses_puts(&self) -> Option<Reply> {
+    pub(super) fn refuses_puts(&self) -> Option<Reply> {
         if self.draining.load(Ordering::Relaxed) {
             return Some(Reply::Draining);
         }
@@ -120,7 +115,7 @@ impl Hub {
     }
 
     /// Takes no more jobs, for good.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 

@@ -69,7 +69,7 @@ pub enum BindError {
 
 /// A socket that has its address and does not accept yet (an inherited one may).
 #[derive(Debug)]
-pub struct Bound {
+pub(super) struct Bound {
     socket: Socket,
     listens: bool,
     name: String,
@@ -81,7 +81,7 @@ impl Bound {
     /// # Errors
     ///
     /// [`BindError`]; a stale Unix socket is removed, anything else at its path is left alone.
-    pub fn new(address: &Address) -> Result<Self, BindError> {
+    pub(super) fn new(address: &Address) -> Result<Self, BindError> {
         if let Some(inherited) = inherited()? {
             return Ok(inherited);
         }
@@ -92,12 +92,12 @@ impl Bound {
     }
 
     /// Where it is, as a client would write it.
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
     /// The TCP port; `None` for a Unix socket.
-    pub fn port(&self) -> Option<u16> {
+    pub(super) fn port(&self) -> Option<u16> {
         self.socket.local_addr().ok()?.as_socket().map(|address| address.port())
     }
 
@@ -106,7 +106,7 @@ impl Bound {
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn listen(self) -> io::Result<Listener> {
+    pub(super) fn listen(self) -> io::Result<Listener> {
         if !self.listens {
             self.socket.listen(BACKLOG)?;
         }
@@ -120,7 +120,7 @@ impl Bound {
 
 /// A socket that accepts connections.
 #[derive(Debug)]
-pub enum Listener {
+pub(super) enum Listener {
     /// Over TCP.
     Tcp(TcpListener),
     /// Over a Unix socket.
@@ -129,7 +129,7 @@ pub enum Listener {
 
 impl Listener {
     /// Accepts clients, each served by a task of its own, for as long as it is polled.
-    pub async fn run(self, hub: Arc<Hub>) {
+    pub(super) async fn run(self, hub: Arc<Hub>) {
         loop {
             match self.accept().await {
                 Ok(stream) => drop(tokio::spawn(Arc::clone(&hub).serve(stream))),

@@ -15,13 +15,13 @@ use super::reads::{Query, ReadContext};
 use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
 
 /// The most commands of one connection that are under way at once.
-pub const PENDING_MAX: usize = 256;
+pub(super) const PENDING_MAX: usize = 256;
 
 /// A connection with this much unsent output is not read from, bytes.
-pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
+pub(super) const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 /// The most bytes of bodies of one connection under way in the log.
-pub const BODY_BYTES_MAX: usize = 256 << 10;
+pub(super) const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// What an output buffer may keep of its memory when it is empty, bytes.
 const OUTPUT_BYTES_KEPT_MAX: usize = 4 << 10;
@@ -58,7 +58,7 @@ enum Stage {
 
 /// The commands of one connection.
 #[derive(Debug)]
-pub struct Pipeline {
+pub(super) struct Pipeline {
     connection: ConnectionNumber,
     turn: Turn,
     pending: VecDeque<Pending>,
@@ -77,7 +77,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// The pipeline of a new connection.
-    pub fn new(connection: ConnectionNumber) -> Self {
+    pub(super) fn new(connection: ConnectionNumber) -> Self {
         Self {
             connection,
             turn: Turn(0),
@@ -94,29 +94,29 @@ impl Pipeline {
     }
 
     /// Whether no more commands should be taken on for now.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.pending.len() >= PENDING_MAX
             || self.output.len() >= OUTPUT_BYTES_MAX
             || self.body_bytes >= BODY_BYTES_MAX
     }
 
     /// Whether everything taken on has been answered, and the answers sent.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.pending.is_empty() && self.output.is_empty()
     }
 
     /// Whether the first command not answered is one that waits for something to happen.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.waiting
     }
 
     /// Replies ready to be sent.
-    pub fn output(&self) -> &[u8] {
+    pub(super) fn output(&self) -> &[u8] {
         &self.output
     }
 
     /// Forgets the first `count` bytes of the output: they have been sent.
-    pub fn sent(&mut self, count: usize) {
+    pub(super) fn sent(&mut self, count: usize) {
         self.output.advance(count);
         if self.output.is_empty() && self.output.capacity() > OUTPUT_BYTES_KEPT_MAX {
             self.output = BytesMut::new();
@@ -124,7 +124,7 @@ impl Pipeline {
     }
 
     /// Takes on an op. Returns it when it can go now, or nothing when it has to wait its turn.
-    pub fn op(&mut self, action: Action) -> Option<Op> {
+    pub(super) fn op(&mut self, action: Action) -> Option<Op> {
         let body_bytes = body_bytes(&action);
         let may_wait = may_wait(&action);
         self.body_bytes += body_bytes;
@@ -141,25 +141,30 @@ impl Pipeline {
     }
 
     /// Takes on a read.
-    pub fn read(&mut self, query: Query) {
+    pub(super) fn read(&mut self, query: Query) {
         self.pending.push_back(Pending::Read(query));
     }
 
     /// Takes on an answer that needs nobody; `counts` is counted when its turn comes.
-    pub fn answer(&mut self, reply: Reply, counts: Option<CommandName>, local: &LocalCounters) {
+    pub(super) fn answer(
+        &mut self,
+        reply: Reply,
+        counts: Option<CommandName>,
+        local: &LocalCounters,
+    ) {
         self.pending.push_back(Pending::Answer { reply, counts });
         self.settle_answers(local);
     }
 
     /// The client will send no more. Returns the op that ends a wait, if one is on.
-    pub fn half_close(&mut self) -> Option<Op> {
+    pub(super) fn half_close(&mut self) -> Option<Op> {
         self.half_closed = true;
         self.waiting.then(|| self.sign(Action::StopWaiting))
     }
 
     /// Whether the leader's word is wanted now: reads are first in line, no op behind them will
     /// bring their answer, and it has not been asked for. After `true` the caller asks.
-    pub fn ask_reads(&mut self) -> bool {
+    pub(super) fn ask_reads(&mut self) -> bool {
         let first_op = self.pending.iter().find_map(|pending| match pending {
             Pending::Op(op) => Some(op.stage),
             Pending::Read(_) | Pending::Answer { .. } => None,
@@ -177,7 +182,7 @@ impl Pipeline {
     }
 
     /// Answers all reads at the front: the op behind them is about to be applied.
-    pub fn settle(&mut self, queue: &Queue, context: &ReadContext<'_>) {
+    pub(super) fn settle(&mut self, queue: &Queue, context: &ReadContext<'_>) {
         while let Some(Pending::Read(query)) = self.pending.front() {
             query.answer(queue, context).encode(&mut self.output);
             self.pending.pop_front();
@@ -188,7 +193,7 @@ impl Pipeline {
 
     /// Answers the reads for which the leader was asked: it has confirmed that `queue` is up to
     /// date with the moment of the asking, which says nothing of reads that came later.
-    pub fn settle_asked(&mut self, queue: &Queue, context: &ReadContext<'_>) {
+    pub(super) fn settle_asked(&mut self, queue: &Queue, context: &ReadContext<'_>) {
         while self.reads_asked > 0 {
             let Some(Pending::Read(query)) = self.pending.front() else {
                 unreachable!("what was asked for is still in front");
@@ -201,7 +206,7 @@ impl Pipeline {
     }
 
     /// Takes in what an op came to. Returns the ops that can go now because of it.
-    pub fn outcome(&mut self, outcome: Outcome, local: &LocalCounters) -> Vec<Op> {
+    pub(super) fn outcome(&mut self, outcome: Outcome, local: &LocalCounters) -> Vec<Op> {
         match outcome {
             Outcome::Waiting => return self.wait_begins(),
             Outcome::Deferred => self.deferred(),

@@ -14,8 +14,7 @@ use crate::queue::{JobId, JobStats, LogicalTime, Queue, SessionId, TubeStats};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each variant is the command of that name")]
-pub enum Query {
+pub(super) enum Query {
     Peek(JobId),
     PeekReady,
     PeekDelayed,
@@ -29,7 +28,7 @@ pub enum Query {
 }
 
 /// Who asks, when, and what the member knows beside the queue.
-pub struct ReadContext<'a> {
+pub(super) struct ReadContext<'a> {
     /// The asking connection's session.
     pub session: SessionId,
     /// The time the answer is for.
@@ -44,7 +43,7 @@ pub struct ReadContext<'a> {
 
 impl Query {
     /// The answer, as of now. Counts the command.
-    pub fn answer(&self, queue: &Queue, context: &ReadContext<'_>) -> Reply {
+    pub(super) fn answer(&self, queue: &Queue, context: &ReadContext<'_>) -> Reply {
         context.local.count(self.name());
         let session = context.session;
         match self {

@@ -7,7 +7,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A connected client.
 #[derive(Debug)]
-pub enum Stream {
+pub(super) enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a Unix socket.
@@ -16,7 +16,7 @@ pub enum Stream {
 
 impl Stream {
     /// Reads what is there. `Ok(0)` is the end of the client's input.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read(buffer),
             Self::Unix(stream) => stream.try_read(buffer),
@@ -24,7 +24,7 @@ impl Stream {
     }
 
     /// Writes what the socket takes now.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
@@ -32,7 +32,7 @@ impl Stream {
     }
 
     /// Completes when `interest` may be acted on. Cancel-safe.
-    pub async fn ready(&self, interest: Interest) -> io::Result<()> {
+    pub(super) async fn ready(&self, interest: Interest) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.ready(interest).await.map(drop),
             Self::Unix(stream) => stream.ready(interest).await.map(drop),
