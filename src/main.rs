@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use beanpole::cli::{Arguments, EXIT_USAGE, LogFormat};
-use beanpole::config::Config;
+use beanpole::config::{Config, ConfigError};
 use beanpole::server::{self, BindError, RunError};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -33,6 +33,10 @@ fn main() -> ExitCode {
     }
     let config = match Config::check(&arguments) {
         Ok(config) => config,
+        Err(error @ ConfigError::Port(_)) => {
+            eprintln!("{program}: {error}");
+            return ExitCode::from(EXIT_ADDRESS);
+        }
         Err(error) => return usage(&program, &error.to_string()),
     };
     start_logging(&config);

@@ -18,9 +18,9 @@ use super::state_machine::{Replica, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::queue::{LogicalTime, Record};
 use crate::storage::background::Background;
-use crate::storage::catalog::{Catalog, CheckpointRecord};
+use crate::storage::catalog::{Catalog, CheckpointRecord, Part};
 use crate::storage::checkpoint::{
-    CheckpointError, CheckpointHead, CheckpointInfo, CheckpointWriter, Checkpoints,
+    CheckpointError, CheckpointHead, CheckpointInfo, CheckpointWriter, Checkpoints, KEPT_MAX,
 };
 use crate::storage::identity::DataDirectory;
 use crate::storage::reserve::Reserve;
@@ -65,9 +65,12 @@ pub(super) struct DiskUpkeep {
     background: Background,
     reserve: Arc<Reserve>,
     checkpoints: Checkpoints,
-    catalog: Catalog,
+    /// Away only while a thread that may block writes to it.
+    catalog: Option<Catalog>,
     wal: Option<Arc<Wal>>,
     last: Option<Last>,
+    /// The checkpoints that are kept, oldest first.
+    parts: Vec<Part>,
 }
 
 /// The newest checkpoint.
@@ -174,7 +177,7 @@ impl Upkeep {
             records = info.records,
             "checkpoint"
         );
-        disk.made(&info, &moment);
+        disk.made(&info, &moment).await;
         Ok(moment)
     }
 
@@ -237,7 +240,16 @@ impl DiskUpkeep {
         checkpoints: Checkpoints,
         catalog: Catalog,
     ) -> Self {
-        Self { directory, background, reserve, checkpoints, catalog, wal: None, last: None }
+        Self {
+            directory,
+            background,
+            reserve,
+            checkpoints,
+            catalog: Some(catalog),
+            wal: None,
+            last: None,
+            parts: Vec::new(),
+        }
     }
 
     /// Goes on from what the start has found.
@@ -247,7 +259,8 @@ impl DiskUpkeep {
             file_bytes: info.file_bytes,
             applied_ops: 0,
         });
-        Self { wal: Some(wal), last, ..self }
+        let parts = chosen.map(checkpoint_part).into_iter().collect();
+        Self { wal: Some(wal), last, parts, ..self }
     }
 
     fn head(&self, moment: &Moment) -> CheckpointHead {
@@ -287,7 +300,7 @@ impl DiskUpkeep {
             || self.is_full()
     }
 
-    fn made(&mut self, info: &CheckpointInfo, moment: &Moment) {
+    async fn made(&mut self, info: &CheckpointInfo, moment: &Moment) {
         self.last = Some(Last {
             index: info.head.applied_index,
             file_bytes: info.file_bytes,
@@ -298,8 +311,22 @@ impl DiskUpkeep {
             file_bytes: info.file_bytes,
             made_at: moment.clock.0,
         };
-        self.catalog.set_checkpoint(record, vec![checkpoint_part(info)]);
+        let surplus = (self.parts.len() + 1).saturating_sub(KEPT_MAX);
+        self.parts.drain(..surplus);
+        self.parts.push(checkpoint_part(info));
+        self.tell_catalog(record).await;
         self.ask_for_reserve();
+    }
+
+    /// The catalog decides nothing, so that a failure here costs nothing but its history.
+    async fn tell_catalog(&mut self, record: CheckpointRecord) {
+        let Some(mut catalog) = self.catalog.take() else { return };
+        let parts = self.parts.clone();
+        let told = tokio::task::spawn_blocking(move || {
+            catalog.set_checkpoint(record, parts);
+            catalog
+        });
+        self.catalog = told.await.ok();
     }
 
     /// Keeps room for a checkpoint that is twice as long as the last one.
