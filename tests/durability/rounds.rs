@@ -77,7 +77,10 @@ pub(super) fn run(course: &Course, crash: &mut dyn Crash) -> Result<(), String> 
                 .map(|pair| scope.spawn(move || work(pair)))
                 .collect();
             thread::sleep(load);
-            crash.crash(&mut server)?;
+            let crashed = crash.crash(&mut server);
+            // The workers end with the server, also with one that should have ended by itself.
+            server.kill();
+            crashed?;
             let ends = threads.into_iter().map(|thread| thread.join().expect("no worker panics"));
             // All threads are waited for before any is judged.
             for end in ends.collect::<Vec<_>>() {

@@ -287,8 +287,11 @@ fn wait_for_port(child: &mut Child, scratch: &Path) -> u16 {
             return port;
         }
         let ended = child.try_wait().expect("a child can be waited for");
-        let failed = ended.is_some() || now() >= deadline;
-        assert!(!failed, "the server did not get ready ({ended:?}); it wrote:\n{log}");
+        if ended.is_some() || now() >= deadline {
+            // It may have ended by itself; then there is nothing to kill.
+            drop(child.kill());
+            panic!("the server did not get ready ({ended:?}); it wrote:\n{log}");
+        }
         thread::sleep(POLL_INTERVAL);
     }
 }
