@@ -40,14 +40,19 @@ fn only_beanstalkd_dies_of_a_signal() {
 }
 
 #[test]
-fn a_data_directory_that_is_missing_ends_with_10() {
-    for_both("-b", |target| {
-        let scratch = tempfile::tempdir().expect("a temporary directory can be made");
-        let missing = scratch.path().join("missing").display().to_string();
+fn a_missing_data_directory_ends_beanstalkd_with_10_and_is_made_by_beanpole() {
+    let scratch = tempfile::tempdir().expect("a temporary directory can be made");
+    let missing = scratch.path().join("missing");
+    if Target::Beanstalkd.program().is_some() {
         let socket = format!("unix:{}", scratch.path().join("socket").display());
-        let ended = run(target, &["-l", &socket, "-b", &missing]);
-        assert_eq!(ended.code, Some(10), "{}: {}", target.name(), ended.stderr);
-    });
+        let directory = missing.display().to_string();
+        let ended = run(Target::Beanstalkd, &["-l", &socket, "-b", &directory]);
+        assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    }
+    let options = ServerOptions { data: Some(missing.clone()), ..Default::default() };
+    let mut server = Server::start(Target::Beanpole, options);
+    server.connect().ask("stats").expect("the server answers");
+    assert!(missing.is_dir());
 }
 
 #[test]
