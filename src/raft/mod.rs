@@ -28,3 +28,4 @@ pub use outbox::Outbox;
 pub use proposer::Stopped;
 pub use reads::ReadRequests;
 pub use state_machine::{Owner, Signature};
+pub use upkeep::CheckpointLimits;

@@ -1,6 +1,7 @@
 //! What a member finds when it starts: its identity, its newest checkpoint, its log.
 //!
-//! Damage means refuse, never guess (DESIGN D13): every refusal leaves the files as they were.
+//! Damage means refuse, never guess (DESIGN D13): a refusal leaves the files as they were. Only the
+//! one for a gap between checkpoint and log comes after the log has made its end durable again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::gauges::StorageGauges;
 use super::log_store::LogStart;
 use super::state_machine::{ReplicaState, Signature};
 use super::types::SnapshotMeta;
-use super::upkeep::DiskUpkeep;
+use super::upkeep::{CheckpointLimits, DiskUpkeep};
 use crate::clock::{Anchor, Clock, LogicalClock};
 use crate::queue::{Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
 use crate::storage::background::{Background, BackgroundOptions};
@@ -56,6 +57,8 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Clock>,
     /// Drawn at random: the name of the cluster, should one begin here.
     pub cluster: u128,
+    /// When a checkpoint is due.
+    pub checkpoints: CheckpointLimits,
 }
 
 /// The data directory cannot be used.
@@ -117,13 +120,14 @@ pub(super) struct Parts {
 }
 
 pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
-    let OpenOptions { durability, clock, cluster } = options;
+    let OpenOptions { durability, clock, cluster, checkpoints } = options;
     match durability {
         Durability::Memory => Ok(in_memory(clock)),
         Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
             let newcomer = Owner { cluster, member: FIRST_MEMBER };
             let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
-            Opening { disk, dir, directory, clock }.open(sync, segment_size_max)
+            Opening { disk, dir, directory, clock, limits: checkpoints }
+                .open(sync, segment_size_max)
         }
     }
 }
@@ -146,6 +150,7 @@ struct Opening {
     dir: PathBuf,
     directory: DataDirectory,
     clock: Arc<dyn Clock>,
+    limits: CheckpointLimits,
 }
 
 impl Opening {
@@ -194,8 +199,9 @@ impl Opening {
             .transpose()?;
         let clock = LogicalClock::resume(Arc::clone(&self.clock), anchor, state.queue.now());
         let wal = Arc::new(wal);
-        let upkeep = DiskUpkeep::new(self.directory, background, reserve, checkpoints, catalog)
-            .going_on(Arc::clone(&wal), chosen.as_ref());
+        let upkeep =
+            DiskUpkeep::new(self.directory, background, reserve, checkpoints, catalog, self.limits)
+                .going_on(Arc::clone(&wal), chosen.as_ref());
         Ok(Parts {
             signature: Signature {
                 member: MemberId(identity.owner.member),

@@ -32,15 +32,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Without a data directory, the log in memory is cut after so many bytes.
 const MEMORY_LOG_BYTES_MAX: u64 = 4 << 20;
 
-/// A checkpoint is due when the log behind the last one has so many bytes, or [`LOG_PER_STATE`]
-/// times the bytes of the last checkpoint if that is more.
-const LOG_BYTES_MIN: u64 = 256 << 20;
-
 /// So that writing checkpoints costs at most an eighth of writing the log.
 const LOG_PER_STATE: u64 = 8;
-
-/// A checkpoint is due when a restart would have to apply so many ops.
-const REPLAY_OPS_MAX: u64 = 3_000_000;
 
 /// How long to wait after a checkpoint failed, and between two that a full disk asks for.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -50,6 +43,22 @@ const SLICE_RECORDS: usize = 256;
 
 /// The least room kept back for a checkpoint, bytes.
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
+
+/// When a checkpoint is due: when one of the two is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointLimits {
+    /// The log behind the last checkpoint has so many bytes, and eight times the bytes of that
+    /// checkpoint. By default 256 MiB.
+    pub log_bytes_min: u64,
+    /// A restart would have to apply so many ops and entries. By default 3 million.
+    pub replay_ops_max: u64,
+}
+
+impl Default for CheckpointLimits {
+    fn default() -> Self {
+        Self { log_bytes_min: 256 << 20, replay_ops_max: 3_000_000 }
+    }
+}
 
 /// The task's parts.
 pub(super) struct Upkeep {
@@ -67,6 +76,7 @@ pub(super) struct DiskUpkeep {
     checkpoints: Checkpoints,
     /// Away only while a thread that may block writes to it.
     catalog: Option<Catalog>,
+    limits: CheckpointLimits,
     wal: Option<Arc<Wal>>,
     last: Option<Last>,
     /// The checkpoints that are kept, oldest first.
@@ -239,6 +249,7 @@ impl DiskUpkeep {
         reserve: Arc<Reserve>,
         checkpoints: Checkpoints,
         catalog: Catalog,
+        limits: CheckpointLimits,
     ) -> Self {
         Self {
             directory,
@@ -246,6 +257,7 @@ impl DiskUpkeep {
             reserve,
             checkpoints,
             catalog: Some(catalog),
+            limits,
             wal: None,
             last: None,
             parts: Vec::new(),
@@ -295,8 +307,8 @@ impl DiskUpkeep {
         let log_bytes = wal.bytes_since(index);
         let state_bytes = self.last.map_or(0, |last| last.file_bytes);
         let ops = ops - self.last.map_or(0, |last| last.applied_ops);
-        log_bytes >= LOG_BYTES_MIN.max(LOG_PER_STATE * state_bytes)
-            || ops >= REPLAY_OPS_MAX
+        log_bytes >= self.limits.log_bytes_min.max(LOG_PER_STATE * state_bytes)
+            || ops >= self.limits.replay_ops_max
             || self.is_full()
     }
 

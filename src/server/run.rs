@@ -14,7 +14,7 @@ use super::hub::Hub;
 use super::listener::{BindError, Bound};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::raft::{Durability, Node, OpenOptions, Opened, StartError};
+use crate::raft::{CheckpointLimits, Durability, Node, OpenOptions, Opened, StartError};
 use crate::storage::disk::{Disk, RealDisk};
 
 /// How long a clean end waits for what is under way.
@@ -177,6 +177,7 @@ fn open_options(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -
         durability,
         clock: Arc::clone(clock),
         cluster: u128::from(random()) << 64 | u128::from(random()),
+        checkpoints: CheckpointLimits::default(),
     }
 }
 
