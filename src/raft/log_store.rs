@@ -45,7 +45,9 @@ pub struct LogStore {
 struct Shared {
     wal: Option<Arc<Wal>>,
     clock: Arc<LogicalClock>,
-    state: Mutex<State>,
+    /// Apart from the rest, for the callbacks of the log thread: the log, which joins that thread
+    /// when it is dropped, must not be dropped there.
+    state: Arc<Mutex<State>>,
     /// The index up to which entries have been applied.
     applied: AtomicU64,
     appended_bytes: AtomicU64,
@@ -94,7 +96,7 @@ impl LogStore {
             shared: Arc::new(Shared {
                 wal,
                 clock,
-                state: Mutex::new(state),
+                state: Arc::new(Mutex::new(state)),
                 applied: AtomicU64::new(0),
                 appended_bytes: AtomicU64::new(0),
             }),
@@ -114,6 +116,12 @@ impl LogStore {
     /// Tells that entries up to `index` have been applied, so that memory need not keep them.
     pub fn applied(&self, index: u64) {
         self.shared.applied.store(index, Ordering::Relaxed);
+    }
+
+    /// What the entries that are in memory take up there, bytes.
+    #[cfg(test)]
+    pub(super) fn recent_bytes(&self) -> usize {
+        self.shared.state.lock().recent_bytes
     }
 
     fn read(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
@@ -314,11 +322,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             encoding::append(&anchor, &mut note);
             wal.note(note.into());
         }
-        let shared = Arc::clone(shared);
+        let state = Arc::clone(&shared.state);
         wal.append(
             records,
             Box::new(move || {
-                shared.state.lock().synced_to(last, truncations);
+                state.lock().synced_to(last, truncations);
                 callback.io_completed(Ok(()));
             }),
         );
@@ -329,6 +337,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let (index, last) =
             (last_log_id.map(|id| id.index), last_log_id.as_ref().map(encoding::entry_id));
         let mut state = self.shared.state.lock();
+        if state.last.is_none_or(|last| Some(last.index) <= index) {
+            return Ok(());
+        }
         while state.recent.back().is_some_and(|recent| Some(recent.entry.log_id.index) > index) {
             let recent = state.recent.pop_back().expect("there is a last one");
             state.recent_bytes -= recent.bytes;
