@@ -15,6 +15,8 @@ mod proposer;
 mod reads;
 mod runtime;
 mod state_machine;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod types;
 mod upkeep;

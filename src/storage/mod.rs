@@ -30,12 +30,12 @@ pub struct Owner {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A clock for tests: the machine's.
     #[expect(clippy::disallowed_methods, reason = "the layer's clock is handed in; here by a test")]
-    pub(super) fn test_now() -> Now {
+    pub(crate) fn test_now() -> Now {
         let start = std::time::Instant::now();
         Arc::new(move || start.elapsed())
     }
