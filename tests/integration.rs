@@ -7,4 +7,5 @@ mod cli;
 mod clients;
 mod conformance;
 mod durability;
+mod fence;
 mod support;

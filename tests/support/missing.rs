@@ -8,10 +8,13 @@ use std::str::FromStr;
 ///
 /// # Panics
 ///
-/// When `BEANPOLE_CI` is `1`: there everything is installed.
+/// When `BEANPOLE_CI` is `1`: there everything is installed. What the kernel cannot do is named in
+/// `BEANPOLE_MAY_LEAVE_OUT`, by words of the line.
 pub(crate) fn left_out(what_and_why: &str) {
+    let named = env::var("BEANPOLE_MAY_LEAVE_OUT").unwrap_or_default();
+    let is_named = !named.is_empty() && what_and_why.contains(&named);
     assert!(
-        env::var("BEANPOLE_CI").as_deref() != Ok("1"),
+        is_named || env::var("BEANPOLE_CI").as_deref() != Ok("1"),
         "left out, though BEANPOLE_CI=1: {what_and_why}"
     );
     // Written to the stream itself: what `eprintln!` prints is hidden when the test passes.
