@@ -92,7 +92,7 @@ impl Rule {
 
     fn covers(&self, source: &Source) -> bool {
         let is_below = |front: &&str| source.path.starts_with(front);
-        self.within.iter().any(is_below) && !self.except.iter().any(|front| is_below(&front))
+        self.within.iter().any(is_below) && !self.except.iter().any(is_below)
     }
 
     fn first_named<'a>(&self, source: &'a Source) -> Option<&'a str> {
