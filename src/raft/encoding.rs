@@ -104,6 +104,19 @@ pub(super) fn decode_entry(id: EntryId, bytes: &[u8]) -> Result<Entry, DecodeErr
     Ok(Entry { log_id: log_id(id), payload })
 }
 
+/// Reads the bytes of an entry and writes what they say anew: what this version wrote comes out as it
+/// went in. For checks of the format from outside this crate.
+///
+/// # Errors
+///
+/// As [`decode_entry`].
+pub fn recode_entry(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let entry = decode_entry(EntryId::default(), bytes)?;
+    let mut out = Vec::new();
+    wal::Payload::encode(&EntryPayload(entry), &mut out);
+    Ok(out)
+}
+
 pub(crate) fn encode_vote(vote: &Vote) -> Vec<u8> {
     let leader = &vote.leader_id;
     let bytes = VoteBytes { term: leader.term, member: leader.node_id, committed: vote.committed };

@@ -22,7 +22,7 @@ mod types;
 mod upkeep;
 
 pub use crate::storage::wal::SyncPolicy;
-pub use encoding::DecodeError;
+pub use encoding::{DecodeError, recode_entry};
 pub use gauges::{LogFigures, StorageGauges};
 pub use node::{Node, Opened, StartError};
 pub use opening::{Durability, OpenError, OpenOptions};
