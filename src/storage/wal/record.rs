@@ -27,6 +27,9 @@ pub(super) const HEADER_BYTES: usize = 72;
 /// Records begin at multiples of this, so that a scan for survivors has few places to look at.
 pub(super) const ALIGNMENT: usize = 8;
 
+/// No sequence, number of a segment, term or index gets this far. Beyond it a sum might not fit.
+pub(super) const NUMBER_MAX: u64 = u64::MAX / 2;
+
 const MAGIC: u32 = 0x3163_6572; // "rec1"
 
 /// What a record says.
@@ -150,6 +153,11 @@ impl Frame {
                 index: u64_at(record, 64),
             },
         };
+        let id = header.id;
+        let numbers = [header.sequence, header.synced_upto, id.term, id.index];
+        if numbers.iter().any(|number| *number > NUMBER_MAX) {
+            return Err(Invalid::Checksum);
+        }
         Ok((header, crc))
     }
 

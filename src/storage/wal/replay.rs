@@ -119,8 +119,8 @@ impl Replay {
         let offset = self.end.offset;
         match header.kind {
             Kind::Entry => self.entry(header.id, header.segment, offset)?,
-            Kind::Truncate => self.truncate(Some(header.id)),
-            Kind::Clear => self.truncate(None),
+            Kind::Truncate => self.truncate(Some(header.id))?,
+            Kind::Clear => self.truncate(None)?,
             Kind::Purge => self.purge(header.id),
             Kind::Vote => self.vote = Some(Bytes::copy_from_slice(payload)),
             Kind::Note => self.note = Some(Bytes::copy_from_slice(payload)),
@@ -149,11 +149,16 @@ impl Replay {
         Ok(())
     }
 
-    fn truncate(&mut self, last: Option<EntryId>) {
+    fn truncate(&mut self, last: Option<EntryId>) -> Result<(), Damage> {
+        let expected = next_after(self.last).max(next_after(self.purged));
+        if let Some(beyond) = last.filter(|last| last.index >= expected) {
+            return Err(Damage::EntryOrder { expected, found: beyond.index });
+        }
         let keeps_purged = next_after(last) <= next_after(self.purged);
         self.last = if keeps_purged { self.purged } else { last };
         self.events.push(Event::Cut { next: next_after(self.last) });
         self.points.demand();
+        Ok(())
     }
 
     /// Takes over a purge point, from a record or from `hard`.

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::record::NUMBER_MAX;
 use super::{EntryId, WalError};
 use crate::storage::Owner;
 use crate::storage::bytes_at::{head_crc, u32_at, u64_at, u128_at};
@@ -94,7 +95,7 @@ impl Head {
         }
         let last =
             EntryId { term: u64_at(head, 88), member: u64_at(head, 96), index: u64_at(head, 104) };
-        Ok(Some(Self {
+        let head = Self {
             owner: Owner { cluster: u128_at(head, 16), member: u64_at(head, 32) },
             number: u64_at(head, 40),
             bytes: u64_at(head, 48),
@@ -103,7 +104,10 @@ impl Head {
             first_sequence: u64_at(head, 72),
             chain: u32_at(head, 80),
             last: (u32_at(head, 84) == 1).then_some(last),
-        }))
+        };
+        let numbers = [head.number, head.bytes, head.first_sequence, last.term, last.index];
+        let is_possible = numbers.iter().all(|number| *number <= NUMBER_MAX);
+        Ok((is_possible && head.first_sequence > 0).then_some(head))
     }
 }
 
