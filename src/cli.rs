@@ -67,7 +67,7 @@ pub struct Arguments {
     #[arg(short = 'n', hide = true)]
     pub no_compact: bool,
 
-    /// Log more; twice: every connection
+    /// Log every connection; twice: every command too
     #[arg(short = 'V', long = "verbose", action = ArgAction::Count)]
     pub verbose: u8,
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use beanpole::chain::Chain;
 use beanpole::cli::{Arguments, EXIT_USAGE, LogFormat};
 use beanpole::config::{Config, ConfigError};
 use beanpole::server::{self, BindError, RunError};
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("{}", Chain(&error));
             ExitCode::from(exit_status(&error))
         }
     }

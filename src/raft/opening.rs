@@ -15,6 +15,7 @@ use super::log_store::LogStart;
 use super::state_machine::{ReplicaState, Signature};
 use super::types::SnapshotMeta;
 use super::upkeep::{CheckpointLimits, DiskUpkeep};
+use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
 use crate::queue::{Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
 use crate::storage::background::{Background, BackgroundOptions};
@@ -335,6 +336,6 @@ fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {
 
 /// The log has failed: nothing may be acknowledged any more, and no destructor may write.
 fn end_process(error: WalError) {
-    tracing::error!("the log has failed, ending at once: {error}");
+    tracing::error!("the log has failed, ending at once: {}", Chain(&error));
     std::process::abort();
 }

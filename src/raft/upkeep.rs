@@ -16,6 +16,7 @@ use super::log_store::LogStore;
 use super::opening::{CheckpointMeta, checkpoint_part};
 use super::state_machine::{Replica, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::chain::Chain;
 use crate::queue::{LogicalTime, Record};
 use crate::storage::background::Background;
 use crate::storage::catalog::{Catalog, CheckpointRecord, Part};
@@ -37,6 +38,9 @@ const LOG_PER_STATE: u64 = 8;
 
 /// How long to wait after a checkpoint failed, and between two that a full disk asks for.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// On a full disk, a log shorter than this is not worth a checkpoint, bytes.
+const FULL_LOG_BYTES_MIN: u64 = 256 << 10;
 
 /// Records copied between two entries.
 const SLICE_RECORDS: usize = 256;
@@ -138,17 +142,27 @@ impl Upkeep {
         disk.ask_for_reserve();
         loop {
             tokio::time::sleep(INTERVAL).await;
+            if disk.is_stuck(&self.replica) {
+                self.go_on_by_a_blank().await;
+            }
             if !disk.is_due(&self.replica) {
                 continue;
             }
             let older = disk.last.map(|last| last.index);
             match self.checkpoint(&mut disk).await {
                 Ok(moment) => self.publish(moment.applied, moment.membership, older).await,
-                Err(error) => tracing::error!("no checkpoint could be made: {error}"),
+                Err(error) => tracing::error!("no checkpoint could be made: {}", Chain(&error)),
             }
             if disk.is_full() {
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// Adds an entry that says nothing, so that there is something to make a checkpoint of.
+    async fn go_on_by_a_blank(&self) {
+        if let Err(error) = self.raft.write_blank().await {
+            tracing::warn!(%error, "the log cannot be shortened for now");
         }
     }
 
@@ -309,7 +323,23 @@ impl DiskUpkeep {
         let ops = ops - self.last.map_or(0, |last| last.applied_ops);
         log_bytes >= self.limits.log_bytes_min.max(LOG_PER_STATE * state_bytes)
             || ops >= self.limits.replay_ops_max
-            || self.is_full()
+            || self.is_full() && self.is_worth_freeing()
+    }
+
+    /// Whether the disk is full, another checkpoint would free log, and nothing has changed since
+    /// the last one: without an entry of our own puts would stay refused for ever.
+    fn is_stuck(&self, replica: &Replica) -> bool {
+        let applied = replica.with_state(|state| state.applied.map(|id| id.index));
+        self.is_full()
+            && self.is_worth_freeing()
+            && self.last.is_some_and(|last| Some(last.index) == applied)
+    }
+
+    /// Whether the log has more than a little that the next checkpoint but one will cover.
+    fn is_worth_freeing(&self) -> bool {
+        let Some(wal) = &self.wal else { return false };
+        let purged = wal.state().purged.map_or(0, |purged| purged.index);
+        wal.bytes_since(purged) >= FULL_LOG_BYTES_MIN
     }
 
     async fn made(&mut self, info: &CheckpointInfo, moment: &Moment) {

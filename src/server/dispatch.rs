@@ -30,6 +30,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn command(&mut self, command: Command) -> ControlFlow<()> {
+        tracing::trace!(command = command.name().as_str());
         match command {
             Command::Put { priority, delay, ttr, body } => self.put(priority, delay, ttr, body),
             Command::Use(tube) => self.op(Action::Use { tube }),

@@ -8,7 +8,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::clock::Clock;
 use crate::raft::StorageGauges;
 
-/// The release of beanstalkd whose behaviour this is.
+/// The release of beanpole, as `stats` shows it.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What does not change while the process runs, and where to look for what does.

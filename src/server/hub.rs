@@ -70,8 +70,10 @@ impl Hub {
         let connection = Arc::new(Connection::new(number, stream));
         self.connections.lock().insert(number, Arc::clone(&connection));
         self.local.unopened.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(connection = number.0, "connected");
         Arc::clone(&connection).serve(Arc::clone(&self)).await;
         self.leave(&connection);
+        tracing::debug!(connection = number.0, "gone");
     }
 
     /// Sends an op on its way into the log.

@@ -73,7 +73,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
 }
 
 async fn serve(config: Config) -> Result<(), RunError> {
-    let signals =
+    let mut signals =
         Signals::new().map_err(|source| RunError::System { what: "catch signals", source })?;
     let bound = Bound::new(&config.listen)?;
     if let Some(user) = &config.user {
@@ -90,9 +90,28 @@ async fn serve(config: Config) -> Result<(), RunError> {
         clock,
     );
     let hub = Arc::new(Hub::new(opened.signature(), facts, opened.outbox(), opened.reads()));
-    let node = opened.start(Arc::clone(&hub) as _).await?;
+    let starting = opened.start(Arc::clone(&hub) as _);
+    let Some(node) = started(starting, &mut signals, &hub).await? else { return Ok(()) };
     announce(&config, &bound, disk.as_ref());
     serve_clients(bound, hub, node, signals).await
+}
+
+/// Waits for the replay of the log, which may take long. `None` when told to end meanwhile.
+async fn started(
+    starting: impl Future<Output = Result<Node, StartError>>,
+    signals: &mut Signals,
+    hub: &Hub,
+) -> Result<Option<Node>, RunError> {
+    let mut starting = std::pin::pin!(starting);
+    loop {
+        tokio::select! {
+            node = &mut starting => return Ok(Some(node?)),
+            told = signals.next() => match told {
+                Told::End => return Ok(None),
+                Told::Drain => hub.drain(),
+            }
+        }
+    }
 }
 
 async fn serve_clients(

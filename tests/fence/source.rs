@@ -17,7 +17,8 @@ impl Source {
         let code = without_comments_and_strings(text);
         let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
         // Tests stand last in a file (STYLE), so that all after the attribute is theirs.
-        let product = match code.find("#[cfg(test)]\nmod tests {") {
+        let ends = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
+        let product = match ends.iter().find_map(|end| code.find(end)) {
             _ if is_test => "",
             Some(end) => &code[..end],
             None => &code,
