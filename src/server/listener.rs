@@ -130,12 +130,19 @@ pub(super) enum Listener {
 impl Listener {
     /// Accepts clients, each served by a task of its own, for as long as it is polled.
     pub(super) async fn run(self, hub: Arc<Hub>) {
+        // Once for every time that it begins: it may go on for hours.
+        let mut told = false;
         loop {
             match self.accept().await {
-                Ok(stream) => drop(tokio::spawn(Arc::clone(&hub).serve(stream))),
+                Ok(stream) => {
+                    told = false;
+                    drop(tokio::spawn(Arc::clone(&hub).serve(stream)));
+                }
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections for now");
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, "cannot accept connections for now");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
