@@ -8,4 +8,5 @@ mod clients;
 mod conformance;
 mod durability;
 mod fence;
+mod restart;
 mod support;
