@@ -9,4 +9,5 @@ mod conformance;
 mod durability;
 mod fence;
 mod restart;
+mod scarcity;
 mod support;

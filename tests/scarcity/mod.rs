@@ -1,0 +1,6 @@
+//! A server that runs out of something: room on the disk, file descriptors. And one that must not:
+//! the memory of a server without a disk.
+
+mod descriptor_tests;
+mod memory_tests;
+mod process;
