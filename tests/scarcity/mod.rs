@@ -2,5 +2,7 @@
 //! the memory of a server without a disk.
 
 mod descriptor_tests;
+mod disk;
+mod disk_tests;
 mod memory_tests;
 mod process;
