@@ -31,22 +31,22 @@ fn churn(client: &mut Client, body: &[u8]) {
     let mut command = format!("put 0 0 60 {BODY_SIZE}\r\n").into_bytes();
     command.extend_from_slice(body);
     command.extend_from_slice(b"\r\n");
-    client.send(&command.repeat(AT_ONCE)).unwrap();
+    client.send(&command.repeat(AT_ONCE)).expect("the server answers");
     let mut deletes = String::new();
     for _ in 0..AT_ONCE {
         let reply = client.reply(PATIENCE).expect("a put is answered");
-        let reply = String::from_utf8(reply).unwrap();
+        let reply = String::from_utf8(reply).expect("replies are text");
         let id = reply.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("{reply}"));
         deletes += &format!("delete {id}");
     }
-    client.send(deletes.as_bytes()).unwrap();
+    client.send(deletes.as_bytes()).expect("the server answers");
     for _ in 0..AT_ONCE {
         assert_eq!(client.reply(PATIENCE).expect("a delete is answered"), b"DELETED\r\n");
     }
 }
 
 fn stat(client: &mut Client, name: &str) -> u64 {
-    let stats = client.ask("stats").unwrap();
+    let stats = client.ask("stats").expect("the server answers");
     let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
 }
@@ -59,9 +59,9 @@ fn the_log_is_recycled_behind_checkpoints_and_old_jobs_stay() {
     let options = ServerOptions { flags, data: Some(data.path().to_owned()), ..Default::default() };
     let mut server = Server::start(Target::Beanpole, options);
     let mut client = server.connect();
-    assert_eq!(client.ask("use old").unwrap(), "USING old");
-    assert_eq!(client.put("3 0 60", b"the oldest job").unwrap(), "INSERTED 1");
-    assert_eq!(client.ask("use default").unwrap(), "USING default");
+    assert_eq!(client.ask("use old").expect("the server answers"), "USING old");
+    assert_eq!(client.put("3 0 60", b"the oldest job").expect("the server answers"), "INSERTED 1");
+    assert_eq!(client.ask("use default").expect("the server answers"), "USING default");
     let body = vec![b'x'; BODY_SIZE];
     let (mut written, mut used_max) = (0, 0);
     while written < WRITTEN_BYTES {
@@ -71,12 +71,15 @@ fn the_log_is_recycled_behind_checkpoints_and_old_jobs_stay() {
     }
     assert!(used_max < DISK_BYTES_MAX, "{used_max} bytes on disk for one job");
     assert!(stat(&mut client, "binlog-oldest-index") > 1, "the first file is still there");
-    let names: Vec<_> = fs::read_dir(data.path().join("checkpoints")).unwrap().flatten().collect();
+    let names: Vec<_> = fs::read_dir(data.path().join("checkpoints"))
+        .expect("the server answers")
+        .flatten()
+        .collect();
     assert_eq!(names.len(), 2, "{names:?}");
     server.restart();
     let mut client = server.connect();
-    assert_eq!(client.ask("peek 1").unwrap(), "FOUND 1 14\r\nthe oldest job");
+    assert_eq!(client.ask("peek 1").expect("the server answers"), "FOUND 1 14\r\nthe oldest job");
     assert_eq!(stat(&mut client, "current-jobs-ready"), 1);
     let next = written / BODY_SIZE + 2;
-    assert_eq!(client.put("0 0 60", b"").unwrap(), format!("INSERTED {next}"));
+    assert_eq!(client.put("0 0 60", b"").expect("the server answers"), format!("INSERTED {next}"));
 }

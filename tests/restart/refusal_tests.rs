@@ -15,7 +15,7 @@ fn used_directory() -> tempfile::TempDir {
     let data = tempfile::tempdir().expect("a temporary directory can be made");
     let options = ServerOptions { data: Some(data.path().to_owned()), ..Default::default() };
     let mut server = Server::start(Target::Beanpole, options);
-    assert_eq!(server.connect().put("0 0 60", b"kept").unwrap(), "INSERTED 1");
+    assert_eq!(server.connect().put("0 0 60", b"kept").expect("the server answers"), "INSERTED 1");
     server.kill();
     data
 }

@@ -28,7 +28,7 @@ fn clients_beyond_the_descriptors_wait_and_are_served_when_others_leave() {
     prlimit(Some(pid), Resource::Nofile, limit).expect("a limit can be lowered");
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     for client in &mut clients {
-        client.send(b"list-tube-used\r\n").unwrap();
+        client.send(b"list-tube-used\r\n").expect("the server answers");
     }
     // Connections are accepted in order: the first ones have all the descriptors.
     let served =

@@ -16,14 +16,15 @@ const GROWTH_BYTES_MAX: u64 = 32 << 20;
 fn churn(client: &mut Client, jobs: usize) {
     let put = format!("put 0 0 60 {BODY_SIZE}\r\n{}\r\n", "x".repeat(BODY_SIZE));
     for _ in 0..jobs / AT_ONCE {
-        client.send(put.repeat(AT_ONCE).as_bytes()).unwrap();
+        client.send(put.repeat(AT_ONCE).as_bytes()).expect("the server answers");
         let mut deletes = String::new();
         for _ in 0..AT_ONCE {
-            let reply = String::from_utf8(client.reply(PATIENCE).expect("answered")).unwrap();
+            let reply = String::from_utf8(client.reply(PATIENCE).expect("answered"))
+                .expect("replies are text");
             let id = reply.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("{reply}"));
             deletes += &format!("delete {id}");
         }
-        client.send(deletes.as_bytes()).unwrap();
+        client.send(deletes.as_bytes()).expect("the server answers");
         for _ in 0..AT_ONCE {
             assert_eq!(client.reply(PATIENCE).expect("answered"), b"DELETED\r\n");
         }
