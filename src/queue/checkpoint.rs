@@ -61,7 +61,16 @@ pub(super) struct Checkpoint {
     header: Option<Header>,
 }
 
+/// What a record takes beside the body of a job, bytes: rather too much than too little.
+const RECORD_BYTES: u64 = 128;
+
 impl Queue {
+    /// About how many bytes a checkpoint of the state as it is now would have.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        let records = self.jobs.len() + self.sessions.len() + self.tubes.len();
+        self.job_counts.body_bytes + records as u64 * RECORD_BYTES
+    }
+
     /// Freezes the state as it is now, to be fetched by [`Self::checkpoint_slice`].
     ///
     /// # Panics

@@ -47,6 +47,7 @@ impl Queue {
     /// Adds a job in the state it says it is in.
     pub(super) fn insert_job(&mut self, id: JobId, job: Job) {
         let (tube, priority, state) = (job.tube, job.priority, job.state);
+        self.job_counts.body_bytes += job.body.len() as u64;
         self.places(tube).enter(id, priority, state);
         assert!(self.jobs.insert(id, job), "{id:?} is not new");
     }
@@ -70,6 +71,7 @@ impl Queue {
     pub(super) fn remove_job(&mut self, id: JobId) {
         let job = self.jobs.remove(&id).expect("a job that is removed exists");
         self.places(job.tube).leave(id, job.priority, job.state);
+        self.job_counts.body_bytes -= job.body.len() as u64;
         self.drop_if_unused(job.tube);
     }
 

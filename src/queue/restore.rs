@@ -181,6 +181,7 @@ impl Queue {
                     require(alone, item, "was buried together with another")?;
                 }
             }
+            self.job_counts.body_bytes += job.body.len() as u64;
             let mut places = Places {
                 tube,
                 sessions: &mut self.sessions,

@@ -1,13 +1,35 @@
 //! How the disk is doing, for those who answer clients.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::storage::wal::Wal;
 
-/// A view of the log's figures; without a data directory all are zero.
+/// What a put is taken to need of the disk beside twice its body, bytes: it stands in the log, in a
+/// page of its own if it comes alone, and in the next checkpoint.
+const PUT_OVERHEAD_BYTES: i64 = 4608;
+
+/// How the disk is doing; without a data directory it is always well.
 #[derive(Clone, Default)]
 pub struct StorageGauges {
     wal: Option<Arc<Wal>>,
+    room: Arc<Room>,
+}
+
+/// The room that is left for new jobs, measured now and then and reckoned in between.
+#[derive(Default)]
+pub(super) struct Room {
+    left_bytes: AtomicI64,
+}
+
+impl Room {
+    pub(super) fn measured(&self, left_bytes: i64) {
+        self.left_bytes.store(left_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_short(&self) -> bool {
+        self.left_bytes.load(Ordering::Relaxed) < 0
+    }
 }
 
 /// Figures of the log, named after beanstalkd's.
@@ -22,14 +44,20 @@ pub struct LogFigures {
 }
 
 impl StorageGauges {
-    /// The figures of `wal`.
-    pub fn new(wal: Option<Arc<Wal>>) -> Self {
-        Self { wal }
+    pub(super) fn new(wal: Arc<Wal>, room: Arc<Room>) -> Self {
+        Self { wal: Some(wal), room }
     }
 
-    /// Whether there is no room for more jobs.
-    pub fn is_full(&self) -> bool {
-        self.wal.as_ref().is_some_and(|wal| wal.state().full)
+    /// Whether there is room for one more job with a body of so many bytes. It is taken then.
+    pub fn admits(&self, body_bytes: usize) -> bool {
+        let Some(wal) = &self.wal else { return true };
+        let body_bytes = i64::try_from(body_bytes).unwrap_or(i64::MAX / 4);
+        let needed = PUT_OVERHEAD_BYTES + 2 * body_bytes;
+        let left = &self.room.left_bytes;
+        left.load(Ordering::Relaxed) >= needed && !wal.is_full() && {
+            left.fetch_sub(needed, Ordering::Relaxed);
+            true
+        }
     }
 
     /// How the log stands.

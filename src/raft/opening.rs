@@ -5,16 +5,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, DecodeError, MembershipBytes};
-use super::gauges::StorageGauges;
+use super::gauges::{Room, StorageGauges};
 use super::log_store::LogStart;
 use super::state_machine::{ReplicaState, Signature};
 use super::types::SnapshotMeta;
-use super::upkeep::{CheckpointLimits, DiskUpkeep};
+use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
 use crate::queue::{Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
@@ -174,12 +175,14 @@ impl Opening {
             Some(Arc::clone(&reserve)),
         )?;
         let (state, chosen) = restore(&checkpoints, identity.owner.cluster)?;
+        let (keep_free, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
         let defaults = WalOptions::new(identity.owner, self.now());
         let wal_options = WalOptions {
             sync,
             segment_bytes_max: segment_size_max,
             segment_bytes_first: defaults.segment_bytes_first.min(segment_size_max),
             may_create: !identity.is_complete,
+            keep_free_bytes: Arc::clone(&keep_free),
             ..defaults
         };
         let (wal, recovered) = Wal::open(
@@ -200,9 +203,20 @@ impl Opening {
             .transpose()?;
         let clock = LogicalClock::resume(Arc::clone(&self.clock), anchor, state.queue.now());
         let wal = Arc::new(wal);
-        let upkeep =
-            DiskUpkeep::new(self.directory, background, reserve, checkpoints, catalog, self.limits)
-                .going_on(Arc::clone(&wal), chosen.as_ref());
+        let upkeep = DiskUpkeep {
+            disk: self.disk,
+            directory: self.directory,
+            background,
+            reserve,
+            checkpoints,
+            catalog: Some(catalog),
+            limits: self.limits,
+            wal: Arc::clone(&wal),
+            keep_free,
+            room: Arc::clone(&room),
+            last: chosen.as_ref().map(Last::found),
+            parts: chosen.iter().map(checkpoint_part).collect(),
+        };
         Ok(Parts {
             signature: Signature {
                 member: MemberId(identity.owner.member),
@@ -210,7 +224,7 @@ impl Opening {
             },
             clock: Arc::new(clock),
             log_start: log_start(&recovered)?,
-            gauges: StorageGauges::new(Some(Arc::clone(&wal))),
+            gauges: StorageGauges::new(Arc::clone(&wal), Arc::clone(&room)),
             wal: Some(wal),
             state,
             upkeep: Some(upkeep),

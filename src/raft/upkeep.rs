@@ -6,12 +6,14 @@
 //! Without a data directory there is nothing to write, and the log in memory is just cut.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::Raft;
 use tokio::sync::{Notify, oneshot};
 
 use super::encoding;
+use super::gauges::Room;
 use super::log_store::LogStore;
 use super::opening::{CheckpointMeta, checkpoint_part};
 use super::state_machine::{Replica, StateMachine};
@@ -23,6 +25,7 @@ use crate::storage::catalog::{Catalog, CheckpointRecord, Part};
 use crate::storage::checkpoint::{
     CheckpointError, CheckpointHead, CheckpointInfo, CheckpointWriter, Checkpoints, KEPT_MAX,
 };
+use crate::storage::disk::Disk;
 use crate::storage::identity::DataDirectory;
 use crate::storage::reserve::Reserve;
 use crate::storage::wal::Wal;
@@ -45,8 +48,15 @@ const FULL_LOG_BYTES_MIN: u64 = 256 << 10;
 /// Records copied between two entries.
 const SLICE_RECORDS: usize = 256;
 
-/// The least room kept back for a checkpoint, bytes.
+/// The least and the most written ahead for a checkpoint on a disk that others fill, bytes.
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
+const RESERVE_BYTES_MAX: u64 = 64 << 20;
+
+/// What a checkpoint may have beyond the estimate, bytes.
+const SLACK_BYTES: u64 = 1 << 20;
+
+/// Room that puts leave to the log of what empties the queue, bytes.
+const LOG_ROOM_BYTES: u64 = 8 << 20;
 
 /// When a checkpoint is due: when one of the two is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,22 +84,27 @@ pub(super) struct Upkeep {
 
 /// What is needed to keep a data directory. Dropping it unlocks the directory.
 pub(super) struct DiskUpkeep {
-    directory: DataDirectory,
-    background: Background,
-    reserve: Arc<Reserve>,
-    checkpoints: Checkpoints,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) directory: DataDirectory,
+    pub(super) background: Background,
+    pub(super) reserve: Arc<Reserve>,
+    pub(super) checkpoints: Checkpoints,
     /// Away only while a thread that may block writes to it.
-    catalog: Option<Catalog>,
-    limits: CheckpointLimits,
-    wal: Option<Arc<Wal>>,
-    last: Option<Last>,
+    pub(super) catalog: Option<Catalog>,
+    pub(super) limits: CheckpointLimits,
+    pub(super) wal: Arc<Wal>,
+    /// Room that the log leaves to a checkpoint, bytes.
+    pub(super) keep_free: Arc<AtomicU64>,
+    /// Room that is left for puts.
+    pub(super) room: Arc<Room>,
+    pub(super) last: Option<Last>,
     /// The checkpoints that are kept, oldest first.
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
 }
 
 /// The newest checkpoint.
 #[derive(Clone, Copy)]
-struct Last {
+pub(super) struct Last {
     index: u64,
     file_bytes: u64,
     applied_ops: u64,
@@ -110,6 +125,8 @@ impl Upkeep {
         log: LogStore,
         disk: Option<DiskUpkeep>,
     ) -> Self {
+        // Before the first put asks.
+        disk.iter().for_each(|disk| disk.measure(&replica));
         Self { raft, replica, log, disk }
     }
 
@@ -142,6 +159,7 @@ impl Upkeep {
         disk.ask_for_reserve();
         loop {
             tokio::time::sleep(INTERVAL).await;
+            disk.measure(&self.replica);
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
             }
@@ -153,7 +171,7 @@ impl Upkeep {
                 Ok(moment) => self.publish(moment.applied, moment.membership, older).await,
                 Err(error) => tracing::error!("no checkpoint could be made: {}", Chain(&error)),
             }
-            if disk.is_full() {
+            if disk.is_short() {
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -256,39 +274,15 @@ async fn push_all(writer: &mut CheckpointWriter, room: &Notify, records: &mut Ve
     }
 }
 
+impl Last {
+    /// What the start has found.
+    pub(super) fn found(info: &CheckpointInfo) -> Self {
+        let (index, file_bytes) = (info.head.applied_index, info.file_bytes);
+        Self { index, file_bytes, applied_ops: 0 }
+    }
+}
+
 impl DiskUpkeep {
-    pub(super) fn new(
-        directory: DataDirectory,
-        background: Background,
-        reserve: Arc<Reserve>,
-        checkpoints: Checkpoints,
-        catalog: Catalog,
-        limits: CheckpointLimits,
-    ) -> Self {
-        Self {
-            directory,
-            background,
-            reserve,
-            checkpoints,
-            catalog: Some(catalog),
-            limits,
-            wal: None,
-            last: None,
-            parts: Vec::new(),
-        }
-    }
-
-    /// Goes on from what the start has found.
-    pub(super) fn going_on(self, wal: Arc<Wal>, chosen: Option<&CheckpointInfo>) -> Self {
-        let last = chosen.map(|info| Last {
-            index: info.head.applied_index,
-            file_bytes: info.file_bytes,
-            applied_ops: 0,
-        });
-        let parts = chosen.map(checkpoint_part).into_iter().collect();
-        Self { wal: Some(wal), last, parts, ..self }
-    }
-
     fn head(&self, moment: &Moment) -> CheckpointHead {
         let id = encoding::entry_id(&moment.applied);
         let meta = CheckpointMeta {
@@ -304,8 +298,21 @@ impl DiskUpkeep {
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.wal.as_ref().is_some_and(|wal| wal.state().full)
+    /// Measures the disk: room for one checkpoint of the state as it is now is kept from the log, and
+    /// room for the log to go on with everything else is kept from puts.
+    fn measure(&self, replica: &Replica) {
+        let state_bytes = replica.with_state(|state| state.queue.checkpoint_bytes());
+        let kept = (state_bytes + SLACK_BYTES).saturating_sub(self.reserve.held_bytes());
+        self.keep_free.store(kept, Ordering::Relaxed);
+        // A disk that does not tell is found to be full by writing to it.
+        let free = self.disk.free_bytes(self.directory.path()).unwrap_or(u64::MAX / 4);
+        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
+        self.room.measured(signed(free) - signed(kept) - signed(LOG_ROOM_BYTES));
+    }
+
+    /// Whether puts are refused, or soon will be, for want of room.
+    fn is_short(&self) -> bool {
+        self.wal.is_full() || self.room.is_short()
     }
 
     /// Whether the log behind the last checkpoint is long enough for another one, or the disk is
@@ -313,33 +320,31 @@ impl DiskUpkeep {
     fn is_due(&self, replica: &Replica) -> bool {
         let (applied, ops) =
             replica.with_state(|state| (state.applied.map(|id| id.index), state.applied_ops));
-        let Some(wal) = &self.wal else { return false };
         let index = self.last.map_or(0, |last| last.index);
         if applied.is_none_or(|applied| applied <= index) {
             return false;
         }
-        let log_bytes = wal.bytes_since(index);
+        let log_bytes = self.wal.bytes_since(index);
         let state_bytes = self.last.map_or(0, |last| last.file_bytes);
         let ops = ops - self.last.map_or(0, |last| last.applied_ops);
         log_bytes >= self.limits.log_bytes_min.max(LOG_PER_STATE * state_bytes)
             || ops >= self.limits.replay_ops_max
-            || self.is_full() && self.is_worth_freeing()
+            || self.is_short() && self.is_worth_freeing()
     }
 
     /// Whether the disk is full, another checkpoint would free log, and nothing has changed since
     /// the last one: without an entry of our own puts would stay refused for ever.
     fn is_stuck(&self, replica: &Replica) -> bool {
         let applied = replica.with_state(|state| state.applied.map(|id| id.index));
-        self.is_full()
+        self.is_short()
             && self.is_worth_freeing()
             && self.last.is_some_and(|last| Some(last.index) == applied)
     }
 
     /// Whether the log has more than a little that the next checkpoint but one will cover.
     fn is_worth_freeing(&self) -> bool {
-        let Some(wal) = &self.wal else { return false };
-        let purged = wal.state().purged.map_or(0, |purged| purged.index);
-        wal.bytes_since(purged) >= FULL_LOG_BYTES_MIN
+        let purged = self.wal.state().purged.map_or(0, |purged| purged.index);
+        self.wal.bytes_since(purged) >= FULL_LOG_BYTES_MIN
     }
 
     async fn made(&mut self, info: &CheckpointInfo, moment: &Moment) {
@@ -371,10 +376,10 @@ impl DiskUpkeep {
         self.catalog = told.await.ok();
     }
 
-    /// Keeps room for a checkpoint that is twice as long as the last one.
+    /// Keeps room for a checkpoint like the last one, should others fill the disk.
     fn ask_for_reserve(&self) {
         let state_bytes = self.last.map_or(0, |last| last.file_bytes);
-        self.reserve.set_wanted(RESERVE_BYTES_MIN.max(2 * state_bytes));
+        self.reserve.set_wanted(state_bytes.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX));
         self.reserve.refill(&self.background.handle());
     }
 }

@@ -65,7 +65,7 @@ impl Desk<'_> {
 
     /// A put is refused before it has a number, or not at all (DESIGN D2).
     fn put(&mut self, priority: u32, delay: u32, ttr: u32, body: Bytes) {
-        if let Some(refusal) = self.hub.refuses_puts() {
+        if let Some(refusal) = self.hub.refuses_put(body.len()) {
             self.refused_put(refusal);
             return;
         }

@@ -108,12 +108,12 @@ impl Hub {
         }
     }
 
-    /// The answer to every put while no new jobs are taken; `None` while they are.
-    pub(super) fn refuses_puts(&self) -> Option<Reply> {
+    /// The answer to a put while no new jobs are taken; `None` while they are.
+    pub(super) fn refuses_put(&self, body_bytes: usize) -> Option<Reply> {
         if self.draining.load(Ordering::Relaxed) {
             return Some(Reply::Draining);
         }
-        self.facts.storage.is_full().then_some(Reply::OutOfMemory)
+        (!self.facts.storage.admits(body_bytes)).then_some(Reply::OutOfMemory)
     }
 
     /// Takes no more jobs, for good.

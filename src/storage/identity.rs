@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::Owner;
 use super::bytes_at::{head_crc, u32_at, u64_at, u128_at};
-use super::disk::{Disk, DiskLock, replace_file};
+use super::disk::{Disk, DiskLock, is_full, replace_file};
 
 const NAME: &str = "identity";
 const LOCK_NAME: &str = "lock";
@@ -224,7 +224,20 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, IdentityError>
 }
 
 fn write(disk: &dyn Disk, path: &Path, identity: &Identity) -> Result<(), IdentityError> {
-    replace_file(disk, path, NAME, &encode(identity)).map_err(io_error("write", &path.join(NAME)))
+    let bytes = encode(identity);
+    let written = match replace_file(disk, path, NAME, &bytes) {
+        Err(error) if is_full(&error) => write_in_place(disk, path, &bytes),
+        written => written,
+    };
+    written.map_err(io_error("write", &path.join(NAME)))
+}
+
+/// The last resort on a full disk, where a restart must still be possible. The file is a small part
+/// of one sector, which the disk writes whole or not at all.
+fn write_in_place(disk: &dyn Disk, path: &Path, bytes: &[u8; FILE_BYTES]) -> io::Result<()> {
+    let file = disk.open(&path.join(NAME))?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()
 }
 
 fn encode(identity: &Identity) -> [u8; FILE_BYTES] {

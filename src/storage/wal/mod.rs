@@ -12,7 +12,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -109,6 +109,9 @@ pub struct WalOptions {
     pub segment_bytes_max: u64,
     /// Make a log where there is none. By default not: a log that is missing is a loss.
     pub may_create: bool,
+    /// Room on the disk that is not for the log but for a checkpoint, bytes. Changes as the state
+    /// grows. By default 0.
+    pub keep_free_bytes: Arc<AtomicU64>,
     /// How many unused segments are kept for recycling. By default 8.
     pub spares_max: usize,
     /// The clock.
@@ -127,6 +130,7 @@ impl WalOptions {
             segment_bytes_first: 4 << 20,
             segment_bytes_max: 64 << 20,
             may_create: false,
+            keep_free_bytes: Arc::default(),
             spares_max: 8,
             now,
         }
@@ -266,6 +270,11 @@ impl Wal {
     /// How many bytes of log were written after the entry at `index`, to within 128 KiB.
     pub fn bytes_since(&self, index: u64) -> u64 {
         self.shared.index.lock().bytes_since(index)
+    }
+
+    /// Whether there is no room for the next segment. Costs next to nothing.
+    pub fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
     }
 
     /// Figures about the log.

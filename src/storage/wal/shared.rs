@@ -98,13 +98,26 @@ impl Shared {
         bytes == max || doubles.take_while(|double| *double < max).any(|double| double == bytes)
     }
 
+    /// The greatest usual length, at most `wanted`, that there is room for beside what is kept free.
+    fn fitting(&self, wanted: u64) -> Option<u64> {
+        let kept = self.options.keep_free_bytes.load(Ordering::Relaxed);
+        // A disk that does not tell is found to be full by writing to it.
+        let free = self.disk.free_bytes(&self.dir).unwrap_or(u64::MAX);
+        let least = self.options.segment_bytes_first;
+        let halves = std::iter::successors(Some(wanted), |bytes| Some(bytes / 2));
+        let mut usual = halves.take_while(|bytes| *bytes == wanted || *bytes >= least);
+        usual.find(|bytes| free.saturating_sub(kept) >= *bytes)
+    }
+
     /// A file for the next segment: a spare that is large enough, else a new one, else the reserve.
     /// `None` when there is no room.
     pub(super) fn take_file(&self, wanted: u64, needed: u64) -> Result<Option<Spare>, WalError> {
         if let Some(ready) = self.take_ready(wanted, needed) {
             return Ok(Some(ready));
         }
-        if let Some(made) = self.allocate(wanted)? {
+        if let Some(bytes) = self.fitting(wanted).filter(|bytes| *bytes >= needed)
+            && let Some(made) = self.allocate(bytes)?
+        {
             return Ok(Some(made));
         }
         self.full.store(true, Ordering::Relaxed);
@@ -167,20 +180,26 @@ impl Shared {
         }
     }
 
-    /// Has a spare of this size made, unless there is one or one is being made.
-    pub(super) fn request_spare(self: &Arc<Self>, bytes: u64) {
-        {
-            let mut spares = self.spares.lock();
+    /// Has a spare of this length made, or of the greatest there is room for, unless there is one or
+    /// one is being made.
+    pub(super) fn request_spare(self: &Arc<Self>, wanted: u64) {
+        let ready = {
+            let spares = self.spares.lock();
             if spares.is_filling {
                 return;
             }
-            if spares.ready.iter().any(|spare| spare.bytes >= bytes) {
-                drop(spares);
-                self.has_room();
+            spares.ready.iter().map(|spare| spare.bytes).max()
+        };
+        let fitting = if ready >= Some(wanted) { None } else { self.fitting(wanted) };
+        let bytes = match (fitting, ready) {
+            (Some(bytes), ready) if ready < Some(bytes) => bytes,
+            (_, Some(_)) => return self.has_room(),
+            (_, None) => {
+                self.full.store(true, Ordering::Relaxed);
                 return;
             }
-            spares.is_filling = true;
-        }
+        };
+        self.spares.lock().is_filling = true;
         let (shared, path) = (self.clone(), self.spare_path());
         let spare_path = path.clone();
         let filled = Box::new(move |result: std::io::Result<Arc<dyn DiskFile>>| {
@@ -229,8 +248,11 @@ impl Shared {
     pub(super) fn recycle(&self, segment: Arc<Segment>, wanted: u64) -> Result<(), WalError> {
         let is_useful = {
             let spares = self.spares.lock();
-            let fits = segment.bytes == wanted || self.full.load(Ordering::Relaxed);
-            fits && spares.ready.len() < self.options.spares_max
+            // On a full disk one of any length will do, and the others make room for a checkpoint.
+            match self.full.load(Ordering::Relaxed) {
+                true => spares.ready.is_empty(),
+                false => segment.bytes == wanted && spares.ready.len() < self.options.spares_max,
+            }
         };
         // A reader may still be at it; new ones cannot come, for it is in no list any more.
         if is_useful && Arc::strong_count(&segment) == 1 {

@@ -357,7 +357,7 @@ impl Writer {
         self.at.is_sealed = false;
         self.at.next_number += 1;
         self.frame = Frame::new(self.shared.options.owner, number);
-        self.shared.reserve.set_wanted(bytes);
+        self.shared.reserve.set_wanted(bytes.min(self.shared.options.segment_bytes_first));
         self.shared.reserve.refill(&self.shared.background);
         self.events.push(Event::Segment(segment));
         self.points.demand();
