@@ -87,6 +87,7 @@ fn what_is_allowed_is_not_taken_for_a_breach() {
         ("src/queue/job.rs", "/* crate::raft */ const NAME: &str = \"crate::server openraft\";"),
         ("src/storage/wal/mod.rs", "mod queue;\nuse self::queue::Op;\nuse super::disk::Disk;"),
         ("src/storage/wal/mod.rs", "#[cfg(test)]\nmod tests {\n    use std::fs::File;\n}\n"),
+        ("src/storage/mod.rs", "#[cfg(test)]\npub(crate) mod tests {\n use std::fs::File;\n}\n"),
         ("src/storage/wal/tests/crash.rs", "use std::fs::File;"),
         ("src/raft/node.rs", "use crate::{queue::Batch, storage::wal::Wal};\nuse openraft::Raft;"),
         ("src/server/listener.rs", "fn f() { rustix::fs::unlink(path) }"),
