@@ -116,6 +116,12 @@ impl Replay {
         if header.sequence != self.sequence || header.chain != self.chain {
             return Err(Damage::Order { expected: self.sequence, found: header.sequence });
         }
+        let (sequence, synced_upto) = (header.sequence, header.synced_upto);
+        if synced_upto >= sequence {
+            // No writer knows of a sync that is yet to come. Believed, it would have the next start
+            // miss records that never were.
+            return Err(Damage::SyncedRecord { sequence, synced_upto });
+        }
         let offset = self.end.offset;
         match header.kind {
             Kind::Entry => self.entry(header.id, header.segment, offset)?,
