@@ -40,7 +40,7 @@ const MEMORY_LOG_BYTES_MAX: u64 = 4 << 20;
 const LOG_PER_STATE: u64 = 8;
 
 /// How long to wait after a checkpoint failed, and between two that a full disk asks for.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// On a full disk, a log shorter than this is not worth a checkpoint, bytes.
 const FULL_LOG_BYTES_MIN: u64 = 256 << 10;
