@@ -23,7 +23,7 @@ use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::catalog::{Catalog, Part, PartKind, StartRecord};
 use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointReader, Checkpoints};
 use crate::storage::disk::Disk;
-use crate::storage::identity::{DataDirectory, IdentityError};
+use crate::storage::identity::{DataDirectory, Identity, IdentityError};
 use crate::storage::reserve::Reserve;
 use crate::storage::wal::{EntryId, Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
@@ -166,8 +166,7 @@ impl Opening {
         }
         let background =
             Background::start(BackgroundOptions::new(self.now())).map_err(OpenError::Thread)?;
-        let reserve = Arc::new(Reserve::new(Arc::clone(&self.disk), self.dir.join("reserve")));
-        reserve.load().map_err(|source| self.io("load", "reserve", source))?;
+        let reserve = self.reserve()?;
         let checkpoints = Checkpoints::open(
             Arc::clone(&self.disk),
             &self.dir.join("checkpoints"),
@@ -176,32 +175,18 @@ impl Opening {
         )?;
         let (state, chosen) = restore(&checkpoints, identity.owner.cluster)?;
         let (keep_free, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
-        let defaults = WalOptions::new(identity.owner, self.now());
-        let wal_options = WalOptions {
+        let options = WalOptions {
             sync,
             segment_bytes_max: segment_size_max,
-            segment_bytes_first: defaults.segment_bytes_first.min(segment_size_max),
-            may_create: !identity.is_complete,
             keep_free_bytes: Arc::clone(&keep_free),
-            ..defaults
+            ..self.wal_options(identity)
         };
-        let (wal, recovered) = Wal::open(
-            Arc::clone(&self.disk),
-            &self.dir.join("wal"),
-            wal_options,
-            background.handle(),
-            Arc::new(end_process),
-        )?;
+        let (wal, recovered) = self.open_log(options, &background)?;
         refuse_gap(&recovered, chosen.as_ref())?;
         let incarnation = self.directory.raise_incarnation()?;
         self.directory.set_complete()?;
         let catalog = self.catalog(incarnation, &recovered, chosen.as_ref());
-        let anchor = recovered
-            .note
-            .as_ref()
-            .map(|note| encoding::decode::<Anchor>("clock", note))
-            .transpose()?;
-        let clock = LogicalClock::resume(Arc::clone(&self.clock), anchor, state.queue.now());
+        let clock = self.logical_clock(&recovered, state.queue.now())?;
         let wal = Arc::new(wal);
         let upkeep = DiskUpkeep {
             disk: self.disk,
@@ -229,6 +214,39 @@ impl Opening {
             state,
             upkeep: Some(upkeep),
         })
+    }
+
+    fn reserve(&self) -> Result<Arc<Reserve>, OpenError> {
+        let reserve = Reserve::new(Arc::clone(&self.disk), self.dir.join("reserve"));
+        reserve.load().map_err(|source| self.io("load", "reserve", source))?;
+        Ok(Arc::new(reserve))
+    }
+
+    fn wal_options(&self, identity: Identity) -> WalOptions {
+        let may_create = !identity.is_complete;
+        WalOptions { may_create, ..WalOptions::new(identity.owner, self.now()) }
+    }
+
+    fn open_log(
+        &self,
+        options: WalOptions,
+        background: &Background,
+    ) -> Result<(Wal, Recovered), OpenError> {
+        let segment_bytes_first = options.segment_bytes_first.min(options.segment_bytes_max);
+        let options = WalOptions { segment_bytes_first, ..options };
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.join("wal"));
+        Ok(Wal::open(disk, &dir, options, background.handle(), Arc::new(end_process))?)
+    }
+
+    /// Time goes on from the log's last anchor, and never back behind what the state has seen.
+    fn logical_clock(
+        &self,
+        recovered: &Recovered,
+        floor: LogicalTime,
+    ) -> Result<LogicalClock, DecodeError> {
+        let note = recovered.note.as_ref();
+        let anchor = note.map(|note| encoding::decode::<Anchor>("clock", note)).transpose()?;
+        Ok(LogicalClock::resume(Arc::clone(&self.clock), anchor, floor))
     }
 
     fn refuse_missing(&self, name: &str) -> Result<(), OpenError> {
