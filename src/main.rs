@@ -57,7 +57,7 @@ fn usage(program: &str, error: &str) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// One readable line each on stderr; nothing per command at any level that `-V` reaches.
+/// One readable line each on stderr; `-V` adds one for each connection, `-VV` one for each command.
 fn start_logging(config: &Config) {
     let level = match config.verbosity {
         0 => LevelFilter::INFO,

@@ -1,7 +1,7 @@
 //! The replicated log: the only folder that names openraft (DESIGN D11).
 //!
 //! The way of an op: `outbox` numbers it, `proposer` packs it into an entry, `log_store` keeps the
-//! entry, `state_machine` applies it and tells the `Owner` of the connection. `checkpointer` makes
+//! entry, `state_machine` applies it and tells the `Owner` of the connection. `upkeep` makes
 //! the files from which a restart begins, `reads` confirms that the queue is up to date, `node`
 //! starts and stops it all. `encoding` has the bytes, `transport` the way to other members.
 

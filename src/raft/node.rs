@@ -141,10 +141,17 @@ impl Node {
 
     /// Completes when the log has stopped by itself: the process can only end.
     pub async fn failed(&mut self) -> String {
-        match (&mut self.proposer).await {
-            Ok(Ok(())) => "the proposer has ended".to_owned(),
-            Ok(Err(stopped)) => stopped.to_string(),
-            Err(panicked) => panicked.to_string(),
+        let tasks = futures_util::future::select_all(self.tasks.iter_mut());
+        tokio::select! {
+            ended = &mut self.proposer => match ended {
+                Ok(Ok(())) => "the proposer has ended".to_owned(),
+                Ok(Err(stopped)) => stopped.to_string(),
+                Err(panicked) => panicked.to_string(),
+            },
+            (ended, _, _) = tasks => match ended {
+                Ok(()) => "a task of the log has ended".to_owned(),
+                Err(panicked) => panicked.to_string(),
+            },
         }
     }
 

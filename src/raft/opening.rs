@@ -224,7 +224,8 @@ impl Opening {
 
     fn wal_options(&self, identity: Identity) -> WalOptions {
         let may_create = !identity.is_complete;
-        WalOptions { may_create, ..WalOptions::new(identity.owner, self.now()) }
+        let lock = Some(self.directory.lock());
+        WalOptions { may_create, lock, ..WalOptions::new(identity.owner, self.now()) }
     }
 
     fn open_log(

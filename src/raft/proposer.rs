@@ -27,8 +27,9 @@ const PROPOSALS_MAX: usize = 2;
 /// How long to wait before proposing again after a refusal.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// The longest sleep until a deadline; a later one is looked at again then.
-const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// The longest sleep until a deadline; a later one is looked at again then. Short, because a timer of
+/// tokio stands still while the machine is suspended, and logical time does not.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 
 /// The task's parts.
 pub(super) struct Proposer {
@@ -75,19 +76,20 @@ impl Proposer {
     /// [`Stopped`] when openraft has ended.
     pub(super) async fn run(mut self) -> Result<(), Stopped> {
         loop {
+            // One reading for both questions: a deadline that passes between two would be slept over.
+            let now = self.clock.now();
             while self.under_way.len() < PROPOSALS_MAX {
-                let Some(batch) = self.next_batch() else { break };
+                let Some(batch) = self.next_batch(now) else { break };
                 self.propose(batch).await?;
             }
-            match self.next_event().await {
+            match self.next_event(now).await {
                 Event::Woken => {}
                 Event::Answered(answer) => self.answered(answer).await?,
             }
         }
     }
 
-    fn next_batch(&mut self) -> Option<Arc<Batch>> {
-        let now = self.clock.now();
+    fn next_batch(&mut self, now: LogicalTime) -> Option<Arc<Batch>> {
         if let Some(batch) = self.outbox.take(now) {
             return Some(batch);
         }
@@ -110,8 +112,8 @@ impl Proposer {
         Ok(())
     }
 
-    async fn next_event(&mut self) -> Event {
-        let sleep = self.sleep();
+    async fn next_event(&mut self, now: LogicalTime) -> Event {
+        let sleep = self.sleep(now);
         let Some(oldest) = self.under_way.front_mut() else {
             tokio::select! {
                 biased;
@@ -128,8 +130,7 @@ impl Proposer {
         }
     }
 
-    fn sleep(&self) -> Duration {
-        let now = self.clock.now();
+    fn sleep(&self, now: LogicalTime) -> Duration {
         match self.replica.deadline() {
             _ if self.advancing => SLEEP_MAX,
             Some(LogicalTime(deadline)) if deadline > now.0 => {

@@ -45,6 +45,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// On a full disk, a log shorter than this is not worth a checkpoint, bytes.
 const FULL_LOG_BYTES_MIN: u64 = 256 << 10;
 
+/// The most records that changes during a checkpoint may copy ahead of it: a disk that is so much
+/// slower than its clients must not cost memory without bound.
+const COPIES_MAX: usize = 262_144;
+
 /// Records copied between two entries.
 const SLICE_RECORDS: usize = 256;
 
@@ -72,6 +76,15 @@ impl Default for CheckpointLimits {
     fn default() -> Self {
         Self { log_bytes_min: 256 << 20, replay_ops_max: 3_000_000 }
     }
+}
+
+/// Why no checkpoint was made. The next one is tried when it is due again.
+#[derive(Debug, thiserror::Error)]
+enum UpkeepError {
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("the disk is too slow: {copies} records changed ahead of it, {limit} are allowed")]
+    TooManyCopies { copies: usize, limit: usize },
 }
 
 /// The task's parts.
@@ -203,7 +216,7 @@ impl Upkeep {
     }
 
     /// Makes a checkpoint of the state as it is now.
-    async fn checkpoint(&self, disk: &mut DiskUpkeep) -> Result<Moment, CheckpointError> {
+    async fn checkpoint(&self, disk: &mut DiskUpkeep) -> Result<Moment, UpkeepError> {
         let moment = self.freeze();
         let written = self.write(disk, &moment).await;
         let info = match written {
@@ -239,7 +252,7 @@ impl Upkeep {
         &self,
         disk: &DiskUpkeep,
         moment: &Moment,
-    ) -> Result<CheckpointInfo, CheckpointError> {
+    ) -> Result<CheckpointInfo, UpkeepError> {
         let room = Arc::new(Notify::new());
         let on_room = Arc::clone(&room);
         let head = disk.head(moment);
@@ -252,6 +265,10 @@ impl Upkeep {
                 .with_state(|state| state.queue.checkpoint_slice(SLICE_RECORDS, &mut records));
             push_all(&mut writer, &room, &mut records).await;
             tokio::task::yield_now().await;
+            let copies = self.replica.with_state(|state| state.queue.checkpoint_copies_held());
+            if copies > COPIES_MAX {
+                return Err(UpkeepError::TooManyCopies { copies, limit: COPIES_MAX });
+            }
         }
         // A checkpoint must not be durable ahead of the log that led to it.
         while self.log.synced_index() < moment.applied.index {
@@ -259,7 +276,7 @@ impl Upkeep {
         }
         let (done, result) = oneshot::channel();
         writer.finish(Box::new(move |made| drop(done.send(made))));
-        result.await.unwrap_or(Err(CheckpointError::NoBackground))
+        Ok(result.await.unwrap_or(Err(CheckpointError::NoBackground))?)
     }
 }
 

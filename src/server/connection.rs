@@ -219,9 +219,11 @@ impl Connection {
     async fn wait(&self, buffer: &mut BytesMut, input: Input) -> io::Result<Woken> {
         let (reads, writes) = {
             let mut line = self.line.lock();
-            let full = line.pipeline.is_full() || buffer.len() >= READ_BYTES_MAX;
-            line.asleep = full || input != Input::Open;
-            (input != Input::Ended && !full, !line.pipeline.output().is_empty())
+            let full = line.pipeline.is_full();
+            line.asleep = full || buffer.len() >= READ_BYTES_MAX || input != Input::Open;
+            // Behind a wait, reading goes on though nothing is taken on: the client may be gone.
+            let room = buffer.len() < READ_BYTES_MAX && (!full || line.pipeline.is_waiting());
+            (input != Input::Ended && room, !line.pipeline.output().is_empty())
         };
         let interest = match (reads, writes) {
             (true, true) => Interest::READABLE | Interest::WRITABLE,

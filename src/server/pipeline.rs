@@ -17,6 +17,12 @@ use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
 /// The most commands of one connection that are under way at once.
 pub(super) const PENDING_MAX: usize = 256;
 
+/// The most reads among them: a few bytes can ask for a whole body, or a list of all tubes.
+const READS_MAX: usize = 8;
+
+/// The most reserves (and kicks) among them: each can bring a body.
+const RESERVES_MAX: usize = 64;
+
 /// A connection with this much unsent output is not read from, bytes.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
@@ -69,6 +75,8 @@ pub(super) struct Pipeline {
     /// Ops sent behind one that waits, in an old turn: each comes back deferred.
     stale: usize,
     held: usize,
+    /// Reads not answered.
+    reads: usize,
     /// Reads at the front for which the leader's word has been asked.
     reads_asked: usize,
     waiting: bool,
@@ -87,6 +95,7 @@ impl Pipeline {
             blockers: 0,
             stale: 0,
             held: 0,
+            reads: 0,
             reads_asked: 0,
             waiting: false,
             half_closed: false,
@@ -96,6 +105,8 @@ impl Pipeline {
     /// Whether no more commands should be taken on for now.
     pub(super) fn is_full(&self) -> bool {
         self.pending.len() >= PENDING_MAX
+            || self.reads >= READS_MAX
+            || self.blockers >= RESERVES_MAX
             || self.output.len() >= OUTPUT_BYTES_MAX
             || self.body_bytes >= BODY_BYTES_MAX
     }
@@ -142,6 +153,7 @@ impl Pipeline {
 
     /// Takes on a read.
     pub(super) fn read(&mut self, query: Query) {
+        self.reads += 1;
         self.pending.push_back(Pending::Read(query));
     }
 
@@ -186,6 +198,7 @@ impl Pipeline {
         while let Some(Pending::Read(query)) = self.pending.front() {
             query.answer(queue, context).encode(&mut self.output);
             self.pending.pop_front();
+            self.reads -= 1;
             self.reads_asked = self.reads_asked.saturating_sub(1);
             self.settle_answers(context.local);
         }
@@ -200,6 +213,7 @@ impl Pipeline {
             };
             query.answer(queue, context).encode(&mut self.output);
             self.pending.pop_front();
+            self.reads -= 1;
             self.reads_asked -= 1;
             self.settle_answers(context.local);
         }
@@ -234,7 +248,7 @@ impl Pipeline {
         assert_eq!(first.stage, Stage::Sent, "an op waits once");
         first.stage = Stage::Waiting;
         self.waiting = true;
-        self.turn.0 += 1;
+        self.turn.0 = self.turn.0.wrapping_add(1);
         let is_sent =
             |pending: &&Pending| matches!(pending, Pending::Op(op) if op.stage == Stage::Sent);
         self.stale = self.pending.iter().filter(is_sent).count();

@@ -28,7 +28,7 @@ pub struct DataDirectory {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     identity: Identity,
-    _lock: Box<dyn DiskLock>,
+    lock: Arc<dyn DiskLock>,
 }
 
 /// Who lives in a data directory.
@@ -141,12 +141,17 @@ impl DataDirectory {
                 new
             }
         };
-        Ok(Self { disk, path: path.to_path_buf(), identity, _lock: lock })
+        Ok(Self { disk, path: path.to_path_buf(), identity, lock })
     }
 
     /// Who lives here.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// The lock, for whoever writes here longer than this lives.
+    pub fn lock(&self) -> Arc<dyn DiskLock> {
+        Arc::clone(&self.lock)
     }
 
     /// Where it is.
@@ -195,13 +200,13 @@ fn refuse_strangers(path: &Path, names: &[String]) -> Result<(), IdentityError> 
     Ok(())
 }
 
-fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DiskLock>, IdentityError> {
+fn lock(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskLock>, IdentityError> {
     let file = path.join(LOCK_NAME);
     match disk.lock(&file) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             Err(IdentityError::LockHeld { path: path.to_path_buf() })
         }
-        locked => locked.map_err(io_error("lock", &file)),
+        locked => locked.map(Arc::from).map_err(io_error("lock", &file)),
     }
 }
 

@@ -1,17 +1,14 @@
 //! A file system that loses what was not synced: ext4 on a loop device, shut down under the
 //! server by `FS_IOC_SHUTDOWN`.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use super::rounds::Crash;
-use crate::support::{Server, Target};
+use crate::support::{LoopDisk, Server, Target, run};
 
-/// Sparse, so that it costs what is used.
+/// Room for the log of a few rounds.
 const DISK_SIZE_BYTES: u64 = 512 * 1024 * 1024;
 /// How long a server may live on after its disk has failed.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -22,11 +19,10 @@ const SHUTDOWN: &str = "import fcntl, os, struct, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
 fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))";
 
-/// A mounted disk. Unmounted when dropped.
+/// A disk under a server.
 pub(super) struct Disk {
     target: Target,
-    scratch: TempDir,
-    mount_point: PathBuf,
+    disk: LoopDisk,
 }
 
 impl Disk {
@@ -36,35 +32,21 @@ impl Disk {
     ///
     /// Why this machine or this user cannot.
     pub(super) fn mount(target: Target) -> Result<Self, String> {
-        let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let image = scratch.path().join("image");
-        let mount_point = scratch.path().join("mounted");
-        let file = File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(DISK_SIZE_BYTES).map_err(|error| error.to_string())?;
-        fs::create_dir(&mount_point).map_err(|error| error.to_string())?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mount_point))?;
-        let disk = Self { target, scratch, mount_point };
+        let disk = Self { target, disk: LoopDisk::mount(DISK_SIZE_BYTES)? };
         // A trial, so that a kernel without the ioctl is found out here.
         disk.shut_down()?;
-        disk.mount_again()?;
+        disk.disk.mount_again()?;
         Ok(disk)
     }
 
     fn shut_down(&self) -> Result<(), String> {
-        run(Command::new("python3").args(["-c", SHUTDOWN]).arg(&self.mount_point))
-    }
-
-    fn mount_again(&self) -> Result<(), String> {
-        run(Command::new("umount").arg(&self.mount_point))?;
-        let image = self.scratch.path().join("image");
-        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(&self.mount_point))
+        run(Command::new("python3").args(["-c", SHUTDOWN]).arg(self.disk.path()))
     }
 }
 
 impl Crash for Disk {
     fn data(&self) -> &Path {
-        &self.mount_point
+        self.disk.path()
     }
 
     fn crash(&mut self, server: &mut Server) -> Result<(), String> {
@@ -74,27 +56,10 @@ impl Crash for Disk {
             return Err(format!("the server lives on without a disk; {}", server.log()));
         }
         server.kill();
-        self.mount_again()
+        self.disk.mount_again()
     }
 
     fn may_refuse(&self) -> bool {
         true
     }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Nothing is left to do about a failure here; a lazy unmount waits for the last user.
-        drop(run(Command::new("umount").arg("-l").arg(&self.mount_point)));
-    }
-}
-
-/// Runs a command to its end.
-fn run(command: &mut Command) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

@@ -4,6 +4,7 @@
 
 mod alone;
 mod client;
+mod loop_disk;
 mod missing;
 mod random;
 mod server;
@@ -11,6 +12,7 @@ mod time;
 
 pub(crate) use alone::alone;
 pub(crate) use client::{Client, PATIENCE};
+pub(crate) use loop_disk::{LoopDisk, run};
 pub(crate) use missing::{left_out, number_from_environment};
 pub(crate) use random::Random;
 pub(crate) use server::{Ended, Server, ServerOptions, Target, Transport, run_to_end};

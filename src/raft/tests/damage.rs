@@ -94,9 +94,10 @@ async fn a_damaged_segment_of_the_log_is_refused() {
         names.iter().filter_map(|name| name.strip_prefix("log-")?.parse().ok()).collect();
     segments.sort_unstable();
     assert!(segments.len() > 2, "{names:?}");
-    // The newest one ends in zeros, where a flipped bit is no record.
-    for segment in &segments[..segments.len() - 1] {
-        for place in [10, 1000, 30_000] {
+    // The oldest ones may be purged and not removed yet; the newest one ends in zeros, where a flipped
+    // bit is no record.
+    for segment in &segments[segments.len() / 2..segments.len() - 1] {
+        for place in [10, 133, 1000] {
             let damaged = disk.kill();
             flip(&damaged, &wal.join(format!("log-{segment}")), |_| place);
             let error = refusal(&damaged);

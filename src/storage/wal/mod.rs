@@ -21,7 +21,7 @@ use bytes::Bytes;
 use self::queue::Op;
 use self::shared::Shared;
 use super::background::BackgroundHandle;
-use super::disk::Disk;
+use super::disk::{Disk, DiskLock};
 use super::{Now, Owner};
 
 mod error;
@@ -112,6 +112,8 @@ pub struct WalOptions {
     /// Room on the disk that is not for the log but for a checkpoint, bytes. Changes as the state
     /// grows. By default 0.
     pub keep_free_bytes: Arc<AtomicU64>,
+    /// The lock of the data directory, held until the last byte is written.
+    pub lock: Option<Arc<dyn DiskLock>>,
     /// How many unused segments are kept for recycling. By default 8.
     pub spares_max: usize,
     /// The clock.
@@ -131,6 +133,7 @@ impl WalOptions {
             segment_bytes_max: 64 << 20,
             may_create: false,
             keep_free_bytes: Arc::default(),
+            lock: None,
             spares_max: 8,
             now,
         }
