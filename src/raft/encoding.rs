@@ -109,7 +109,7 @@ pub(super) fn decode_entry(id: EntryId, bytes: &[u8]) -> Result<Entry, DecodeErr
 ///
 /// # Errors
 ///
-/// As [`decode_entry`].
+/// [`DecodeError`] when the bytes are of another version or malformed.
 pub fn recode_entry(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let entry = decode_entry(EntryId::default(), bytes)?;
     let mut out = Vec::new();
