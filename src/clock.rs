@@ -122,7 +122,8 @@ impl LogicalClock {
             boot_id: self.clock.boot_id(),
             boot_nanos: boot,
             wall_nanos: wall,
-            logical: self.now(),
+            // Of the same reading: an anchor that is ahead would end delays early after a restart.
+            logical: LogicalTime(boot.wrapping_add(self.offset.load(Ordering::Relaxed))),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use beanpole::chain::Chain;
 use beanpole::cli::{Arguments, EXIT_USAGE, LogFormat};
 use beanpole::config::{Config, ConfigError};
-use beanpole::server::{self, BindError, RunError};
+use beanpole::server::{self, RunError};
 use tracing_subscriber::filter::LevelFilter;
 
 /// Statuses other than success and [`EXIT_USAGE`], as beanstalkd has them where it has one.
@@ -86,12 +86,7 @@ fn exit_status(error: &RunError) -> u8 {
     match error {
         RunError::NoSuchUser(_) => EXIT_NO_USER,
         RunError::Become { .. } => EXIT_USER,
-        RunError::Bind(
-            BindError::Resolve { .. }
-            | BindError::Bind { .. }
-            | BindError::NotASocket(_)
-            | BindError::Inherited(_),
-        ) => EXIT_ADDRESS,
+        RunError::Bind(_) => EXIT_ADDRESS,
         RunError::Start(error) if error.is_about_the_directory() => EXIT_DATA_DIR,
         RunError::Start(_) | RunError::Failed(_) | RunError::System { .. } => EXIT_FAILED,
     }

@@ -14,7 +14,8 @@ use crate::queue::ConnectionNumber;
 /// How long to wait before asking again when nobody leads.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// Connections that wait for the leader's word. Bounded by the connections: each is here once.
+/// Connections that wait for the leader's word. Bounded by the connections: each asks again only when
+/// what it asked for has been answered.
 #[derive(Default)]
 pub struct ReadRequests {
     waiting: Mutex<Vec<ConnectionNumber>>,

@@ -195,28 +195,26 @@ impl Pipeline {
 
     /// Answers all reads at the front: the op behind them is about to be applied.
     pub(super) fn settle(&mut self, queue: &Queue, context: &ReadContext<'_>) {
-        while let Some(Pending::Read(query)) = self.pending.front() {
-            query.answer(queue, context).encode(&mut self.output);
-            self.pending.pop_front();
-            self.reads -= 1;
-            self.reads_asked = self.reads_asked.saturating_sub(1);
-            self.settle_answers(context.local);
-        }
+        while self.settle_first(queue, context) {}
     }
 
     /// Answers the reads for which the leader was asked: it has confirmed that `queue` is up to
     /// date with the moment of the asking, which says nothing of reads that came later.
     pub(super) fn settle_asked(&mut self, queue: &Queue, context: &ReadContext<'_>) {
         while self.reads_asked > 0 {
-            let Some(Pending::Read(query)) = self.pending.front() else {
-                unreachable!("what was asked for is still in front");
-            };
-            query.answer(queue, context).encode(&mut self.output);
-            self.pending.pop_front();
-            self.reads -= 1;
-            self.reads_asked -= 1;
-            self.settle_answers(context.local);
+            assert!(self.settle_first(queue, context), "what was asked for is still in front");
         }
+    }
+
+    /// Answers the first in line if it is a read, and the known answers behind it. Returns whether.
+    fn settle_first(&mut self, queue: &Queue, context: &ReadContext<'_>) -> bool {
+        let Some(Pending::Read(query)) = self.pending.front() else { return false };
+        query.answer(queue, context).encode(&mut self.output);
+        self.pending.pop_front();
+        self.reads -= 1;
+        self.reads_asked = self.reads_asked.saturating_sub(1);
+        self.settle_answers(context.local);
+        true
     }
 
     /// Takes in what an op came to. Returns the ops that can go now because of it.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::counters::LocalCounters;
 use super::facts::{MemberFacts, VERSION};
-use crate::queue::{JobId, JobStats, LogicalTime, Queue, SessionId, TubeStats};
+use crate::queue::{Counters, JobId, JobStats, LogicalTime, Queue, SessionId, TubeStats};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,14 +116,14 @@ fn list<'a>(tubes: impl Iterator<Item = &'a TubeName>) -> Bytes {
 
 fn stats(queue: &Queue, context: &ReadContext<'_>) -> Bytes {
     let mut yaml = Yaml::new();
-    job_and_command_lines(&mut yaml, queue, context.local);
-    connection_lines(&mut yaml, queue, context);
+    let state = queue.counters();
+    job_and_command_lines(&mut yaml, &state, context.local);
+    connection_lines(&mut yaml, &state, context);
     member_lines(&mut yaml, context);
     yaml.finish()
 }
 
-fn job_and_command_lines(yaml: &mut Yaml, queue: &Queue, local: &LocalCounters) {
-    let state = queue.counters();
+fn job_and_command_lines(yaml: &mut Yaml, state: &Counters, local: &LocalCounters) {
     let own = |name| local.counted(name);
     yaml.line("current-jobs-urgent", state.current_jobs_urgent)
         .line("current-jobs-ready", state.current_jobs_ready)
@@ -156,8 +156,7 @@ fn job_and_command_lines(yaml: &mut Yaml, queue: &Queue, local: &LocalCounters) 
         .line("total-jobs", state.total_jobs);
 }
 
-fn connection_lines(yaml: &mut Yaml, queue: &Queue, context: &ReadContext<'_>) {
-    let state = queue.counters();
+fn connection_lines(yaml: &mut Yaml, state: &Counters, context: &ReadContext<'_>) {
     let unopened = context.local.unopened.load(Ordering::Relaxed);
     let never_opened = context.local.never_opened.load(Ordering::Relaxed);
     yaml.line("max-job-size", context.facts.job_size_max)

@@ -1,7 +1,6 @@
 //! The life of the server process, from the checked settings to the end.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -242,7 +241,6 @@ fn random() -> u64 {
 /// Tells where the port is that the system chose, for those who start the server.
 fn announce(config: &Config, bound: &Bound, disk: &dyn Disk) {
     let (Some(dir), Some(port)) = (&config.data_dir, bound.port()) else { return };
-    let dir: &PathBuf = dir;
     let contents = format!("{port}\n");
     if let Err(error) = crate::storage::disk::replace_file(disk, dir, "port", contents.as_bytes()) {
         tracing::warn!(%error, "cannot write the file that names the port");
