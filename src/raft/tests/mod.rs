@@ -101,6 +101,8 @@ fn nanos(time: Duration) -> AtomicU64 {
 struct View {
     digest: u64,
     jobs: Vec<JobStats>,
+    /// More is to happen at this very moment: one entry could not do it all.
+    is_unsettled: bool,
 }
 
 /// Takes what the member has for its clients.
@@ -123,7 +125,8 @@ impl Owner for Desk {
         let jobs = (1..=queue.counters().total_jobs)
             .filter_map(|job| queue.job_stats(JobId(job), now))
             .collect();
-        self.views.lock().push_back(View { digest: queue.digest(), jobs });
+        let is_unsettled = queue.work_pending();
+        self.views.lock().push_back(View { digest: queue.digest(), jobs, is_unsettled });
     }
 
     fn send_replies(&self) {
@@ -196,6 +199,16 @@ impl Member {
     async fn view(&self) -> View {
         self.reads.push(CONNECTION);
         self.desk.next(&self.desk.views).await
+    }
+
+    /// The queue once everything has happened that is due.
+    async fn settled_view(&self) -> View {
+        loop {
+            let view = self.view().await;
+            if !view.is_unsettled {
+                return view;
+            }
+        }
     }
 
     async fn job(&self, job: JobId) -> JobStats {

@@ -90,12 +90,12 @@ fn change(random: &mut Random, job: JobId) -> Action {
 pub(super) async fn shown_by(disk: &SimDisk) -> View {
     let clock = TestClock::standing(Duration::from_secs(5000), Duration::from_secs(1_005_000), 1);
     let member = Member::start_on(&disk.kill(), clock, NO_CHECKPOINTS).await;
-    let view = member.view().await;
+    let view = member.settled_view().await;
     member.stop().await;
     view
 }
 
-/// A disk with two checkpoints and more log behind them.
+/// A disk with two checkpoints and more log behind them; the log before the older one is gone.
 pub(super) async fn disk_with_two_checkpoints() -> SimDisk {
     let disk = SimDisk::new();
     let limits = CheckpointLimits { log_bytes_min: u64::MAX, replay_ops_max: 1000 };
@@ -107,6 +107,8 @@ pub(super) async fn disk_with_two_checkpoints() -> SimDisk {
         }
     }
     work(&member, &mut random, &mut ledger, 4).await;
+    let wal = data().join("wal");
+    until("the log is cut", || !disk.list(&wal).unwrap().contains(&"log-1".to_owned())).await;
     let copy = disk.kill();
     member.stop().await;
     copy
