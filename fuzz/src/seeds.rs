@@ -47,8 +47,8 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 fn entries() -> Vec<(&'static str, Vec<u8>)> {
     let now = LogicalTime(1_000_000_000);
     let (member, incarnation) = (MemberId(1), Incarnation(2));
-    let open = Part::Open { member, incarnation };
-    let ops = Part::Ops { member, incarnation, first: OpNumber(1), ops: ops() };
+    let open = Part::Open { member, incarnation, grace_millis: 0 };
+    let ops = Part::Ops { member, incarnation, first: OpNumber(1), ops: ops().into() };
     vec![
         ("blank", vec![BLANK]),
         ("advance", batch(&Batch { now, parts: Vec::new() })),

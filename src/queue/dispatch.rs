@@ -34,10 +34,14 @@ impl Queue {
         tell(&mut work, observer);
         for part in &batch.parts {
             match part {
-                Part::Open { member, incarnation } => {
+                Part::Open { member, incarnation, grace_millis: _ } => {
                     self.open_life(*member, *incarnation, &mut work);
                     tell(&mut work, observer);
                 }
+                Part::Enrol { .. }
+                | Part::EndLife { .. }
+                | Part::Hearing { .. }
+                | Part::Remove { .. } => {}
                 Part::Ops { member, incarnation, first, ops } => {
                     let run =
                         Run { member: *member, incarnation: *incarnation, first: *first, ops };

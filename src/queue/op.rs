@@ -1,5 +1,6 @@
 //! What the log carries: batches of numbered ops.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use beanpole_protocol::TubeName;
@@ -88,16 +89,47 @@ pub struct Batch {
     pub parts: Vec<Part>,
 }
 
-/// Ops of one member.
+/// Ops of one member, or what becomes of a member. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
-    /// A member begins a new life: applied only if `incarnation` is greater than the last one; ends
-    /// the sessions of the earlier lives.
+    /// The leader gives a newcomer its number. Nothing happens when the number was given before.
+    Enrol {
+        /// Who.
+        member: MemberId,
+    },
+    /// A member begins a new life: applied only if `incarnation` is greater than the last one and the
+    /// member was not removed. The sessions of earlier lives end `grace_millis` later.
     Open {
         /// Who.
         member: MemberId,
         /// Its new life.
         incarnation: Incarnation,
+        /// How long earlier lives keep what they hold, milliseconds of logical time. 0: they end
+        /// with this entry.
+        grace_millis: u32,
+    },
+    /// The leader knows that a life is over: its sessions end, and no op of it is applied any more.
+    /// Applied only if it is the member's present life.
+    EndLife {
+        /// Whose.
+        member: MemberId,
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// A member is not heard, or is heard again. While it is not, those of its sessions that wait are
+    /// passed over and keep their places. Applied only to the present life.
+    Hearing {
+        /// Who.
+        member: MemberId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// Whether it is heard again.
+        is_heard: bool,
+    },
+    /// A member is not part of the cluster any more: its life ends, and it never opens another.
+    Remove {
+        /// Who.
+        member: MemberId,
     },
     /// A run of a member's sequence. An op is applied only if its number is exactly the next one;
     /// repeats and gaps are ignored (DESIGN D2).
@@ -108,8 +140,8 @@ pub enum Part {
         incarnation: Incarnation,
         /// The number of the first of `ops`.
         first: OpNumber,
-        /// Consecutive ops.
-        ops: Vec<Op>,
+        /// Consecutive ops, shared with whoever may have to send them again.
+        ops: Arc<[Op]>,
     },
 }
 

@@ -374,8 +374,8 @@ fn entry_bytes(entry: &Entry) -> usize {
     let Payload::Normal(command) = &entry.payload else { return ENTRY_OVERHEAD_BYTES };
     let parts = &command.0.parts;
     let ops = parts.iter().flat_map(|part| match part {
-        crate::queue::Part::Open { .. } => &[][..],
-        crate::queue::Part::Ops { ops, .. } => ops,
+        crate::queue::Part::Ops { ops, .. } => &ops[..],
+        _ => &[],
     });
     let op_bytes = |op: &crate::queue::Op| match &op.action {
         Action::Put { body, .. } => OP_OVERHEAD_BYTES + body.len(),

@@ -39,7 +39,8 @@ struct Lanes {
 impl Outbox {
     /// An empty one; the first thing it proposes opens the member's life.
     pub fn new(signature: Signature) -> Self {
-        let open = Part::Open { member: signature.member, incarnation: signature.incarnation };
+        let Signature { member, incarnation } = signature;
+        let open = Part::Open { member, incarnation, grace_millis: 0 };
         let opening = Arc::new(Batch { now: LogicalTime(0), parts: vec![open] });
         let lanes = Lanes {
             waiting: VecDeque::new(),
@@ -116,7 +117,7 @@ impl Lanes {
         if count == 0 {
             return None;
         }
-        let ops: Vec<Op> = self.waiting.drain(..count).collect();
+        let ops: Arc<[Op]> = self.waiting.drain(..count).collect();
         let first = self.next;
         self.next = OpNumber(first.0 + count as u64);
         let Signature { member, incarnation } = signature;
@@ -146,7 +147,7 @@ fn body_bytes(op: &Op) -> usize {
 fn last_number(batch: &Batch) -> OpNumber {
     match batch.parts.first() {
         Some(Part::Ops { first, ops, .. }) => OpNumber(first.0 + ops.len() as u64 - 1),
-        Some(Part::Open { .. }) | None => OpNumber(0),
+        Some(_) | None => OpNumber(0),
     }
 }
 
@@ -164,8 +165,8 @@ mod tests {
 
     fn numbers(batch: &Batch) -> (u64, usize) {
         match &batch.parts[0] {
-            Part::Open { .. } => (0, 0),
             Part::Ops { first, ops, .. } => (first.0, ops.len()),
+            _ => (0, 0),
         }
     }
 

@@ -53,7 +53,8 @@ pub struct Signature {
 
 impl Signature {
     fn is_opened_by(self, part: &Part) -> bool {
-        *part == Part::Open { member: self.member, incarnation: self.incarnation }
+        matches!(part, Part::Open { member, incarnation, .. }
+            if *member == self.member && *incarnation == self.incarnation)
     }
 }
 

@@ -139,7 +139,7 @@ impl World {
         sender.next = 1;
         sender.connections.clear();
         ledger.end_lives(sender.member);
-        Part::Open { member: sender.member, incarnation: sender.life }
+        Part::Open { member: sender.member, incarnation: sender.life, grace_millis: 0 }
     }
 
     fn with_a_gap(&mut self, sender: usize) -> Part {
@@ -147,7 +147,7 @@ impl World {
         let op = Op { connection, turn: Turn(0), action: Action::Kick { bound: 9 } };
         let sender = &self.senders[sender];
         let first = OpNumber(sender.next + 1);
-        Part::Ops { member: sender.member, incarnation: sender.life, first, ops: vec![op] }
+        Part::Ops { member: sender.member, incarnation: sender.life, first, ops: [op].into() }
     }
 
     fn ops(&mut self, sender: usize, queue: &Queue, ledger: &mut Ledger) -> Part {
@@ -161,7 +161,7 @@ impl World {
             ops.push(op);
         }
         let Sender { member, life, .. } = self.senders[sender];
-        Part::Ops { member, incarnation: life, first: OpNumber(first), ops }
+        Part::Ops { member, incarnation: life, first: OpNumber(first), ops: ops.into() }
     }
 
     fn op(&mut self, sender: usize, queue: &Queue) -> Op {

@@ -67,7 +67,11 @@ impl Player {
     pub(super) fn open(&mut self) -> String {
         self.incarnation.0 += 1;
         self.last = OpNumber(0);
-        self.apply(vec![Part::Open { member: self.member, incarnation: self.incarnation }])
+        self.apply(vec![Part::Open {
+            member: self.member,
+            incarnation: self.incarnation,
+            grace_millis: 0,
+        }])
     }
 
     /// Applies one op, in its session's present turn.
@@ -92,7 +96,7 @@ impl Player {
     }
 
     pub(super) fn run(&self, first: OpNumber, ops: Vec<Op>) -> Part {
-        Part::Ops { member: self.member, incarnation: self.incarnation, first, ops }
+        Part::Ops { member: self.member, incarnation: self.incarnation, first, ops: ops.into() }
     }
 
     pub(super) fn apply(&mut self, parts: Vec<Part>) -> String {

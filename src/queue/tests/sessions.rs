@@ -100,7 +100,7 @@ fn ops_of_other_lives_and_unknown_members_are_ignored() {
     let mut player = Player::new();
     for (member, incarnation) in [(1, 0), (1, 2), (2, 1)] {
         let (member, incarnation) = (MemberId(member), Incarnation(incarnation));
-        let part = Part::Ops { member, incarnation, first: OpNumber(1), ops: vec![put_op(1)] };
+        let part = Part::Ops { member, incarnation, first: OpNumber(1), ops: [put_op(1)].into() };
         assert_eq!(player.apply(vec![part]), "");
     }
     assert_eq!(player.queue.last_applied(MemberId(2)), None);
@@ -133,7 +133,7 @@ fn life_is_opened_only_if_it_is_greater() {
     let mut player = play("1 put 0 0 60 a = 1 INSERTED 1");
     for incarnation in [0, 1] {
         let (member, incarnation) = (MemberId(1), Incarnation(incarnation));
-        player.apply(vec![Part::Open { member, incarnation }]);
+        player.apply(vec![Part::Open { member, incarnation, grace_millis: 0 }]);
     }
     player.play("? stats current-connections = 1");
     assert_eq!(player.queue.last_applied(MemberId(1)), Some((Incarnation(1), OpNumber(1))));

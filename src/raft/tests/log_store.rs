@@ -90,7 +90,7 @@ fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
         member: MemberId(1),
         incarnation: Incarnation(1),
         first: OpNumber(index),
-        ops: vec![op],
+        ops: [op].into(),
     };
     let batch = Batch { now: LogicalTime(term), parts: vec![part] };
     Entry { log_id: id(term, index), payload: Payload::Normal(Command(Arc::new(batch))) }
