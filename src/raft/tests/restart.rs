@@ -212,7 +212,8 @@ async fn the_log_is_recycled_and_the_disk_stays_bounded() {
     assert!(used_max < 8 << 20, "{used_max} bytes used for an empty queue");
     let oldest = disk.list(&data().join("wal")).unwrap();
     assert!(!oldest.contains(&"log-1".to_owned()), "the first segment is still there: {oldest:?}");
-    assert_eq!(checkpoints(&disk).len(), 2);
+    // A third one is there between its making and the removal of the oldest.
+    until("two are kept", || checkpoints(&disk).len() == 2).await;
     member.stop().await;
     assert_eq!(shown_by(&disk).await.jobs, []);
 }
