@@ -8,6 +8,7 @@ pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod link;
 pub mod queue;
 pub mod raft;
 pub mod server;
