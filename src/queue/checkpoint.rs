@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::continuation::{Continuation, ContinuationId};
 use super::counters::Totals;
+use super::digest::Chain;
 use super::job::Job;
 use super::member::MemberFacts;
 use super::session::SessionFacts;
@@ -41,6 +42,7 @@ pub struct Header {
     pub(super) clock: LogicalTime,
     pub(super) next: NextNumbers,
     pub(super) totals: Totals,
+    pub(super) chain: Chain,
     pub(super) lengths: Lengths,
 }
 
@@ -155,7 +157,13 @@ impl Queue {
     }
 
     fn header(&self) -> Header {
-        Header { clock: self.clock, next: self.next, totals: self.totals, lengths: self.lengths() }
+        Header {
+            clock: self.clock,
+            next: self.next,
+            totals: self.totals,
+            chain: self.chain,
+            lengths: self.lengths(),
+        }
     }
 
     pub(super) fn lengths(&self) -> Lengths {

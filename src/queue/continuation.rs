@@ -8,7 +8,7 @@ use super::session::HeldUp;
 use super::table::Recorded;
 use super::tube::{Tube, TubeId};
 use super::work::Work;
-use super::{JobId, MemberId, Outcome, Queue, SessionId};
+use super::{Incarnation, JobId, MemberId, Outcome, Queue, SessionId};
 
 /// A continuation, by its place in the order of beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,8 +21,10 @@ pub(super) enum Continuation {
     Kick { session: SessionId, kick: Kick },
     /// The end of a session that holds many jobs.
     EndSession { session: SessionId },
-    /// The end of the sessions of a member's earlier lives.
-    EndLives { member: MemberId },
+    /// The end of the sessions of a member's lives up to `last`, all of which are over.
+    EndLives { member: MemberId, last: Incarnation },
+    /// Jobs for the waiters of a member that is heard again.
+    Return { member: MemberId },
 }
 
 /// How far a kick has come.
@@ -85,7 +87,8 @@ impl Queue {
                 Continuation::EndSession { session } => {
                     !self.sessions.contains(session) || self.release_held(*session, work)
                 }
-                Continuation::EndLives { member } => self.end_lives(*member, work),
+                Continuation::EndLives { member, last } => self.end_lives(*member, *last, work),
+                Continuation::Return { member } => self.return_on(*member, work),
             };
             if done {
                 self.continuations.remove(&id);
@@ -165,7 +168,7 @@ impl Queue {
         };
         if session.facts.held_up == HeldUp::Kick {
             session.facts.held_up = HeldUp::No;
-            if self.is_of_current_life(id) {
+            if self.is_of_present_life(id) {
                 work.outcomes.push((id, Outcome::Kicked { count }));
             }
         }

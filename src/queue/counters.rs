@@ -122,7 +122,7 @@ impl Queue {
             counters.current_connections += member.sessions;
             counters.current_producers += member.producers;
             counters.current_workers += member.workers;
-            counters.current_waiting += member.waiting;
+            counters.current_waiting += member.waiters.len() as u64;
         }
         counters
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::job::tally;
 use super::tube::TubeId;
 use super::work::Work;
-use super::{JobId, LogicalTime, Outcome, Queue, SessionId};
+use super::{JobId, LogicalTime, MemberId, Outcome, Queue, SessionId};
 
 /// A holder that waits for more is warned this long before the first of its jobs runs out of time
 /// (protocol.txt, `DEADLINE_SOON`).
@@ -24,6 +24,8 @@ pub(super) enum Timer {
     DeadlineSoon(SessionId),
     /// A reserved job's time to run is over.
     Expiry(JobId),
+    /// What the earlier lives of a member held comes back.
+    Grace(MemberId),
     /// A reserve has waited long enough.
     WaitOver(SessionId),
 }
@@ -65,6 +67,7 @@ impl Queue {
                     self.fire_wait_end(session, Outcome::DeadlineSoon, work);
                 }
                 Timer::Expiry(job) => self.fire_expiry(job, work),
+                Timer::Grace(member) => self.fire_grace(member, work),
                 Timer::WaitOver(session) => self.fire_wait_end(session, Outcome::TimedOut, work),
             }
         }
@@ -80,8 +83,8 @@ impl Queue {
     fn fire_wait_end(&mut self, session: SessionId, outcome: Outcome, work: &mut Work) {
         work.spend(1);
         self.end_wait(session);
-        // The session of an earlier life has nobody left to be answered.
-        if self.is_of_current_life(session) {
+        // The session of a life that is over has nobody left to be answered.
+        if self.is_of_present_life(session) {
             work.outcomes.push((session, outcome));
         }
     }

@@ -1,5 +1,7 @@
 //! From a batch to the ops in it.
 
+use std::time::Duration;
+
 use super::commands::NewJob;
 use super::work::{WORK_QUOTA_JOBS, Work};
 use super::{
@@ -31,22 +33,29 @@ impl Queue {
         self.fire_due(quota / 2, &mut work);
         self.go_on(&mut work);
         self.fire_due(0, &mut work);
-        tell(&mut work, observer);
+        self.tell(&mut work, observer);
         for part in &batch.parts {
-            match part {
-                Part::Open { member, incarnation, grace_millis: _ } => {
-                    self.open_life(*member, *incarnation, &mut work);
-                    tell(&mut work, observer);
-                }
-                Part::Enrol { .. }
-                | Part::EndLife { .. }
-                | Part::Hearing { .. }
-                | Part::Remove { .. } => {}
-                Part::Ops { member, incarnation, first, ops } => {
-                    let run =
-                        Run { member: *member, incarnation: *incarnation, first: *first, ops };
-                    self.apply_run(&run, &mut work, observer);
-                }
+            self.apply_part(part, &mut work, observer);
+            self.tell(&mut work, observer);
+        }
+        self.chain.end_batch(self.clock, &self.next, &self.totals);
+    }
+
+    fn apply_part(&mut self, part: &Part, work: &mut Work, observer: &mut impl Observer) {
+        match part {
+            Part::Enrol { member } => self.enrol(*member),
+            Part::Open { member, incarnation, grace_millis } => {
+                let grace = Duration::from_millis(u64::from(*grace_millis));
+                self.open_life(*member, *incarnation, grace, work);
+            }
+            Part::EndLife { member, incarnation } => self.end_life(*member, *incarnation, work),
+            Part::Hearing { member, incarnation, is_heard } => {
+                self.hear(*member, *incarnation, *is_heard, work);
+            }
+            Part::Remove { member } => self.remove_member(*member, work),
+            Part::Ops { member, incarnation, first, ops } => {
+                let run = Run { member: *member, incarnation: *incarnation, first: *first, ops };
+                self.apply_run(&run, work, observer);
             }
         }
     }
@@ -56,7 +65,7 @@ impl Queue {
         let Some(member) = self.members.get(&run.member) else {
             return;
         };
-        if member.facts.incarnation != run.incarnation {
+        if !member.facts.lives(run.incarnation) {
             return;
         }
         let expected = member.facts.last.0.checked_add(1);
@@ -77,7 +86,14 @@ impl Queue {
             };
             observer.before_op(self, id);
             self.apply_op(id, op, work);
-            tell(work, observer);
+            self.tell(work, observer);
+        }
+    }
+
+    fn tell(&mut self, work: &mut Work, observer: &mut impl Observer) {
+        for (session, outcome) in work.outcomes.drain(..) {
+            self.chain.add_outcome(session, &outcome);
+            observer.outcome(session, outcome);
         }
     }
 
@@ -145,10 +161,4 @@ enum Admission {
     Deferred,
     /// The session has ended; nobody is there to be answered.
     Ignored,
-}
-
-fn tell(work: &mut Work, observer: &mut impl Observer) {
-    for (session, outcome) in work.outcomes.drain(..) {
-        observer.outcome(session, outcome);
-    }
 }

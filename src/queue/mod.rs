@@ -5,9 +5,10 @@
 //!
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
 //! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
-//! for one entry), `member`, `session` and `tube` (how they come and go), `jobs` (where jobs are: the seam for
-//! cold ones), `table` and `checkpoint` (how the state is copied while it changes), `restore` (how
-//! it comes back), `invariants` (what always holds).
+//! for one entry), `member`, `session` and `tube` (how they come and go), `hearing` (members that
+//! fall silent), `jobs` (where jobs are: the seam for cold ones), `table` and `checkpoint` (how the
+//! state is copied while it changes), `restore` (how it comes back), `invariants` (what always
+//! holds), `digest` (how copies are compared).
 
 mod checkpoint;
 mod commands;
@@ -16,6 +17,7 @@ mod counters;
 mod deadline;
 mod digest;
 mod dispatch;
+mod hearing;
 mod invariants;
 mod job;
 mod jobs;
@@ -42,6 +44,7 @@ use checkpoint::Checkpoint;
 use continuation::{Continuation, ContinuationId};
 use counters::{JobCounts, Totals};
 use deadline::Deadlines;
+use digest::Chain;
 use job::Job;
 use member::Member;
 use session::Session;
@@ -50,6 +53,7 @@ use tube::{Tube, TubeFacts, TubeId};
 
 pub use checkpoint::Record;
 pub use counters::Counters;
+pub use member::Life;
 pub use op::{
     Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,
     SessionId, Turn, Wait,
@@ -75,6 +79,7 @@ pub struct Queue {
     clock: LogicalTime,
     next: NextNumbers,
     totals: Totals,
+    chain: Chain,
     members: Table<MemberId, Member>,
     tubes: Table<TubeId, Tube>,
     sessions: Table<SessionId, Session>,
@@ -126,6 +131,7 @@ impl Queue {
             clock: LogicalTime(0),
             next: NextNumbers { job: 1, tube: 1, wait: 1, bury: 1, continuation: 1 },
             totals: Totals::default(),
+            chain: Chain::default(),
             members: Table::new(),
             tubes: Table::new(),
             sessions: Table::new(),
@@ -159,7 +165,7 @@ impl Queue {
     /// The present life of a member and the last op of it that was applied (0: none yet). `None`
     /// when the member is unknown.
     pub fn last_applied(&self, member: MemberId) -> Option<(Incarnation, OpNumber)> {
-        self.members.get(&member).map(|member| (member.facts.incarnation, member.facts.last))
+        self.life(member).map(|life| (life.incarnation, life.last))
     }
 
     fn after_seconds(&self, seconds: u32) -> LogicalTime {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::job::JobState;
 use super::tube::{Tube, TubeId};
+use super::waiting::Waiter;
 use super::{JobId, LogicalTime, Queue, SessionId};
 
 /// The state of a job, by name.
@@ -166,6 +167,7 @@ impl Queue {
 
     /// Counted, not kept: a new life of a member ends thousands of waits at once.
     fn count_waiters(&self, tube: &Tube) -> u64 {
-        tube.waiters.values().filter(|session| self.is_of_current_life(**session)).count() as u64
+        let living = |waiter: &&Waiter| self.is_of_present_life(waiter.session());
+        tube.waiters.iter().filter(living).count() as u64
     }
 }

@@ -3,19 +3,21 @@
 //! Records come from a disk or from another member, so everything that the rest of the queue relies
 //! on is checked here, and a contradiction is an error, never a panic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use beanpole_protocol::TubeName;
 
 use super::checkpoint::{Header, Kept, Lengths, Record};
 use super::continuation::Continuation;
 use super::deadline::{Timer, warning_time};
+use super::hearing::Hearing;
 use super::job::JobState;
 use super::jobs::Places;
-use super::member::Member;
+use super::member::{Member, Standing};
 use super::session::{HeldUp, Session};
 use super::tube::{Tube, TubeFacts, TubeId};
-use super::{JobId, MemberId, Queue, SessionId};
+use super::waiting::Waiter;
+use super::{Incarnation, JobId, MemberId, Queue, SessionId};
 
 /// Numbers above this are not believed: a counter that starts below it does not overflow.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -74,6 +76,7 @@ impl Queue {
         queue.clock = header.clock;
         queue.next = header.next;
         queue.totals = header.totals;
+        queue.chain = header.chain;
         for record in records {
             queue.add_record(record)?;
         }
@@ -83,6 +86,7 @@ impl Queue {
         }
         check_numbers(&header)?;
         queue.derive_tubes()?;
+        queue.derive_members()?;
         queue.derive_sessions()?;
         queue.derive_jobs()?;
         queue.derive_waits()?;
@@ -131,23 +135,43 @@ impl Queue {
         require(default == Some(&TubeId::DEFAULT), Item::Tube(TubeId::DEFAULT), "is not `default`")
     }
 
+    fn derive_members(&mut self) -> Result<(), RestoreError> {
+        let returning = self.members_returning();
+        for (id, member) in self.members.iter() {
+            let item = Item::Member(*id);
+            if let Some(until) = member.facts.grace_until {
+                self.deadlines.add(until, Timer::Grace(*id));
+            }
+            if let Hearing::Returning { from, before } = member.facts.hearing {
+                let plausible = from <= before && before <= self.next.wait;
+                require(plausible, item, "has waiters to look at that did not begin to wait")?;
+                let over = member.facts.standing != Standing::Living;
+                require(over || returning.contains(id), item, "returns for ever")?;
+            }
+        }
+        Ok(())
+    }
+
     fn derive_sessions(&mut self) -> Result<(), RestoreError> {
         let closings = self.sessions_being_ended();
-        let lives = self.members_ending_lives();
+        let ending = self.lives_being_ended();
         for (id, session) in self.sessions.iter() {
             let item = Item::Session(*id);
             let facts = &session.facts;
             let member = self.members.change(&id.member);
             let member = member.ok_or(contradiction(item, "is of an unknown member"))?;
-            let current = member.facts.incarnation == id.incarnation;
-            require(id.incarnation <= member.facts.incarnation, item, "is of a life to come")?;
-            require(current || lives.contains(&id.member), item, "is left over")?;
+            let present = member.facts.incarnation;
+            let living = member.facts.lives(id.incarnation);
+            require(id.incarnation <= present, item, "is of a life to come")?;
+            let graced = id.incarnation < present && member.facts.grace_until.is_some();
+            let ends = ending.get(&id.member).is_some_and(|last| id.incarnation <= *last);
+            require(living || graced || ends, item, "is left over")?;
             if facts.closing {
                 require(facts.has_let_go(), item, "is closing but has not let go")?;
-                require(!current || closings.contains(id), item, "is closing for ever")?;
+                require(!living || closings.contains(id), item, "is closing for ever")?;
                 continue;
             }
-            if current {
+            if living {
                 member.add(facts);
             }
             let distinct: BTreeSet<_> = facts.watched.iter().collect();
@@ -195,6 +219,7 @@ impl Queue {
 
     fn derive_waits(&mut self) -> Result<(), RestoreError> {
         let kicking = self.sessions_kicking();
+        let mut sequences = BTreeSet::new();
         for (id, session) in self.sessions.iter() {
             let item = Item::Session(*id);
             let (sequence, until) = match session.facts.held_up {
@@ -206,19 +231,20 @@ impl Queue {
                 HeldUp::Reserve { sequence, until } => (sequence, until),
             };
             require(sequence < self.next.wait, item, "has not begun to wait yet")?;
+            require(sequences.insert(sequence), item, "began to wait together with another")?;
             if let Some(until) = until {
                 self.deadlines.add(until, Timer::WaitOver(*id));
             }
             if let Some((deadline, _)) = session.held.first() {
                 self.deadlines.add(warning_time(*deadline), Timer::DeadlineSoon(*id));
             }
-            if !self.is_of_current_life(*id) {
-                continue;
-            }
             for tube in &session.facts.watched {
                 let tube = self.tubes.change(tube).expect("watched tubes were checked");
-                let alone = tube.waiters.insert(sequence, *id).is_none();
-                require(alone, item, "began to wait together with another")?;
+                tube.waiters.insert(Waiter::new(*id, sequence));
+            }
+            let member = self.members.change(&id.member).expect("a session's member was checked");
+            if member.facts.lives(id.incarnation) {
+                member.waiters.insert(sequence, id.connection);
             }
         }
         Ok(())
@@ -229,7 +255,14 @@ impl Queue {
             let item = Item::Continuation(id.0);
             require(id.0 < self.next.continuation, item, "was not given out yet")?;
             match continuation {
-                Continuation::EndLives { member } => {
+                Continuation::EndLives { member, last } => {
+                    let member = self.members.get(member);
+                    let facts = member.ok_or(contradiction(item, "is of an unknown member"))?.facts;
+                    let over = *last < facts.incarnation
+                        || *last == facts.incarnation && facts.standing != Standing::Living;
+                    require(over, item, "ends a life that is not over")?;
+                }
+                Continuation::Return { member } => {
                     require(self.members.contains(member), item, "is of an unknown member")?;
                 }
                 // Who is answered, or ended, may be gone already.
@@ -250,8 +283,7 @@ impl Queue {
         for (id, tube) in self.tubes.iter() {
             let item = Item::Tube(*id);
             require(*id == TubeId::DEFAULT || !tube.is_unused(), item, "is there for nothing")?;
-            // The waiters of earlier lives are left out by a restore.
-            let idle = tube.ready.is_empty() || tube.waiters.is_empty();
+            let idle = tube.ready.is_empty() || self.first_waiter(*id).is_none();
             require(tube.is_paused() || idle, item, "has ready jobs and waiters")?;
         }
         Ok(())
@@ -265,9 +297,21 @@ impl Queue {
         self.continuations.iter().filter_map(|(_, kept)| session(kept)).collect()
     }
 
-    fn members_ending_lives(&self) -> BTreeSet<MemberId> {
+    /// Up to which life the sessions of which members are being ended.
+    fn lives_being_ended(&self) -> BTreeMap<MemberId, Incarnation> {
+        let mut ending = BTreeMap::new();
+        for (_, kept) in self.continuations.iter() {
+            if let Continuation::EndLives { member, last } = kept {
+                let greatest: &mut Incarnation = ending.entry(*member).or_default();
+                *greatest = (*greatest).max(*last);
+            }
+        }
+        ending
+    }
+
+    fn members_returning(&self) -> BTreeSet<MemberId> {
         let member = |kept: &Continuation| match kept {
-            Continuation::EndLives { member } => Some(*member),
+            Continuation::Return { member } => Some(*member),
             _ => None,
         };
         self.continuations.iter().filter_map(|(_, kept)| member(kept)).collect()

@@ -175,7 +175,7 @@ impl Queue {
     /// Lets go of all but the jobs that the session holds. Returns how many tubes it watched.
     pub(super) fn begin_end(&mut self, id: SessionId) -> u32 {
         self.end_wait(id);
-        if self.is_of_current_life(id) {
+        if self.is_of_present_life(id) {
             let session = self.sessions.get(&id).expect("who ends is a session");
             let member = self.members.change(&id.member).expect("a session's member is known");
             member.remove(&session.facts);

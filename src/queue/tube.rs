@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::deadline::Timer;
 use super::restore::is_plausible;
 use super::table::Recorded;
+use super::waiting::Waiter;
 use super::work::Work;
-use super::{JobId, LogicalTime, Outcome, Queue, SessionId};
+use super::{JobId, LogicalTime, Outcome, Queue};
 
 /// A tube, by its place in the order of creation. Never used twice: a tube that is made anew under
 /// its old name has another id.
@@ -59,9 +60,8 @@ pub(super) struct Tube {
     pub(super) using: u64,
     /// Sessions that watch it.
     pub(super) watching: u64,
-    /// Sessions that wait for a job from it, in order of waiting. May still name sessions of
-    /// earlier lives of a member, which are passed over.
-    pub(super) waiters: BTreeMap<u64, SessionId>,
+    /// Sessions that wait for a job from it, those of lives that are over among them.
+    pub(super) waiters: BTreeSet<Waiter>,
 }
 
 impl Recorded for Tube {
@@ -83,7 +83,7 @@ impl Tube {
             urgent: 0,
             using: 0,
             watching: 0,
-            waiters: BTreeMap::new(),
+            waiters: BTreeSet::new(),
         }
     }
 

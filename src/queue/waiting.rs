@@ -1,15 +1,53 @@
 //! Who waits for a job, and who gets one.
 //!
-//! A tube that is not paused never has both a ready job and somebody waiting for it: whatever makes
-//! a job ready hands it over in the same apply (DESIGN D4). Waiters are served in the order in
-//! which they began to wait.
+//! A tube that is not paused never has both a ready job and somebody waiting for it who is not passed
+//! over: whatever makes a job ready hands it over in the same apply (DESIGN D4). Waiters are served in
+//! the order in which they began to wait. Passed over is who belongs to a life that is over, for
+//! ever, and to a member that is not heard, for as long as it is not.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 
 use super::deadline::{Timer, warning_time};
 use super::job::{JobState, tally};
 use super::session::HeldUp;
 use super::tube::TubeId;
 use super::work::Work;
-use super::{JobId, LogicalTime, Outcome, Queue, SessionId};
+use super::{
+    ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Outcome, Queue, SessionId,
+};
+
+/// Somebody who waits for a job of a tube. The order keeps the waiters of one life together, so that
+/// all of them are passed over in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Waiter {
+    member: MemberId,
+    incarnation: Incarnation,
+    /// The order of waiting in the whole state.
+    sequence: u64,
+    connection: ConnectionNumber,
+}
+
+impl Waiter {
+    pub(super) fn new(session: SessionId, sequence: u64) -> Self {
+        let SessionId { member, incarnation, connection } = session;
+        Self { member, incarnation, sequence, connection }
+    }
+
+    pub(super) fn session(self) -> SessionId {
+        let Self { member, incarnation, connection, .. } = self;
+        SessionId { member, incarnation, connection }
+    }
+
+    /// Behind all of its life.
+    fn last_of_life(self) -> Self {
+        Self { sequence: u64::MAX, connection: ConnectionNumber(u64::MAX), ..self }
+    }
+
+    fn is_of_life_of(self, other: Self) -> bool {
+        (self.member, self.incarnation) == (other.member, other.incarnation)
+    }
+}
 
 impl Queue {
     /// Makes a job ready, or hands it to who waits for it.
@@ -23,23 +61,36 @@ impl Queue {
     }
 
     /// Who gets the next job of the tube at once: nobody while it is paused.
-    pub(super) fn next_waiter(&mut self, tube: TubeId) -> Option<SessionId> {
+    pub(super) fn next_waiter(&self, tube: TubeId) -> Option<SessionId> {
         if self.tube(tube).is_paused() { None } else { self.first_waiter(tube) }
     }
 
-    /// Who has waited longest for a job of the tube, paused or not.
-    pub(super) fn first_waiter(&mut self, tube: TubeId) -> Option<SessionId> {
-        loop {
-            let (sequence, session) = self.tube(tube).waiters.first_key_value()?;
-            let (sequence, session) = (*sequence, *session);
-            if self.is_of_current_life(session) {
-                return Some(session);
-            }
-            // A member's new life may end ten thousand waits at once: they are dropped here, one by
-            // one, when somebody asks. That is not counted as work, because a restored state does
-            // not have them.
-            self.tube_mut(tube).waiters.remove(&sequence);
+    /// Who has waited longest for a job of the tube, paused or not, and is not passed over.
+    pub(super) fn first_waiter(&self, tube: TubeId) -> Option<SessionId> {
+        let waiters = &self.tube(tube).waiters;
+        let mut longest: Option<Waiter> = None;
+        let mut next = waiters.first();
+        while let Some(first) = next {
+            let heard = self.first_heard(waiters, *first);
+            longest = [longest, heard].into_iter().flatten().min_by_key(|waiter| waiter.sequence);
+            next = waiters.range((Excluded(first.last_of_life()), Unbounded)).next();
         }
+        longest.map(Waiter::session)
+    }
+
+    /// The first in the life of `first`, which is the first of them all, who is not passed over.
+    fn first_heard(&self, waiters: &BTreeSet<Waiter>, first: Waiter) -> Option<Waiter> {
+        let facts = self.members.get(&first.member).expect("a waiter's member is known").facts;
+        if !facts.lives(first.incarnation) {
+            return None;
+        }
+        let passed_over = facts.hearing.passed_over();
+        if !passed_over.contains(&first.sequence) {
+            return Some(first);
+        }
+        let connection = ConnectionNumber(0);
+        let behind = Waiter { sequence: passed_over.end, connection, ..first };
+        waiters.range(behind..).next().copied().filter(|waiter| waiter.is_of_life_of(first))
     }
 
     /// Ends a wait with a job.
@@ -69,12 +120,13 @@ impl Queue {
     pub(super) fn wait(&mut self, id: SessionId, until: Option<LogicalTime>) -> Outcome {
         let sequence = self.next.wait;
         self.next.wait += 1;
-        self.members.change(&id.member).expect("an op's member is known").waiting += 1;
+        let member = self.members.change(&id.member).expect("an op's member is known");
+        member.waiters.insert(sequence, id.connection);
         let session = self.sessions.change(&id).expect("an op's session is open");
         session.hold_up(HeldUp::Reserve { sequence, until });
         for tube in &session.facts.watched {
             let tube = self.tubes.change(tube).expect("a watched tube exists");
-            tube.waiters.insert(sequence, id);
+            tube.waiters.insert(Waiter::new(id, sequence));
         }
         if let Some(until) = until {
             self.deadlines.add(until, Timer::WaitOver(id));
@@ -87,7 +139,7 @@ impl Queue {
 
     /// Ends the session's wait for a job; false if it does not wait for one.
     pub(super) fn end_wait(&mut self, id: SessionId) -> bool {
-        let of_current_life = self.is_of_current_life(id);
+        let of_present_life = self.is_of_present_life(id);
         let session = self.sessions.change(&id).expect("who waits is a session");
         let HeldUp::Reserve { sequence, until } = session.facts.held_up else {
             return false;
@@ -95,7 +147,7 @@ impl Queue {
         session.facts.held_up = HeldUp::No;
         for tube in &session.facts.watched {
             let tube = self.tubes.change(tube).expect("a watched tube exists");
-            tube.waiters.remove(&sequence);
+            tube.waiters.remove(&Waiter::new(id, sequence));
         }
         if let Some(until) = until {
             self.deadlines.remove(until, Timer::WaitOver(id));
@@ -105,9 +157,9 @@ impl Queue {
         if let Some((deadline, _)) = session.held.first() {
             self.deadlines.remove(warning_time(*deadline), Timer::DeadlineSoon(id));
         }
-        if of_current_life {
+        if of_present_life {
             let member = self.members.change(&id.member).expect("a session's member is known");
-            member.waiting -= 1;
+            member.waiters.remove(&sequence);
         }
         true
     }

@@ -194,7 +194,7 @@ fn checker_finds_what_is_planted() {
             queue.continuations.remove(&id);
         }),
         ("a member's count", |queue| {
-            queue.members.change(&MemberId(1)).expect("it is known").waiting += 1;
+            queue.member_mut(MemberId(1)).sessions += 1;
         }),
     ];
     for (planted, plant) in plants {
