@@ -1,11 +1,14 @@
 //! Facts about the queue, as transcripts, and random runs.
 //!
-//! A transcript is played on one member. Its lines are
+//! A transcript is played on one member at a time, at first on member 1. Its lines are
 //!
 //! - `3 put 10 0 60 body = 3 INSERTED 1, 4 RESERVED 1 body`: connection 3 asks, and what comes of
 //!   it, all outcomes in order;
 //! - `+2500 = 4 TIMED_OUT`: so many milliseconds go by;
-//! - `! open = ...`: the member begins a new life;
+//! - `! open = ...`: the member begins a new life, `! open 2000` leaves the earlier ones a grace in
+//!   milliseconds;
+//! - `! end`, `! silent`, `! heard` and `! remove`: what the log says of the member;
+//! - `! member 2`: what follows is asked by another member;
 //! - `? stats-job 1 state pri = ready 10`: a read of the named statistics.
 //!
 //! After each line the invariants are checked. Words that beanstalkd does not have are explained at
@@ -15,9 +18,11 @@ mod bulk;
 mod checkpoints;
 mod commands;
 mod ledger;
+mod members;
 mod random;
 mod script;
 mod sessions;
+mod silence;
 mod timers;
 mod tubes;
 

@@ -1,17 +1,21 @@
 //! Playing transcripts; see the parent module for what they look like.
 
+use std::collections::BTreeMap;
+
 use beanpole_protocol::TubeName;
 use bytes::Bytes;
 
 use crate::queue::*;
 
-/// One member, its sequence of ops and its queue.
+/// One member at a time, its sequence of ops and the queue.
 pub(super) struct Player {
     pub(super) queue: Queue,
     pub(super) member: MemberId,
     pub(super) incarnation: Incarnation,
     pub(super) last: OpNumber,
     pub(super) now: LogicalTime,
+    /// The members that do not ask at present.
+    others: BTreeMap<MemberId, (Incarnation, OpNumber)>,
 }
 
 /// Keeps all outcomes as words.
@@ -34,6 +38,7 @@ impl Player {
             incarnation: Incarnation(0),
             last: OpNumber(0),
             now: LogicalTime(5_000_000_000),
+            others: BTreeMap::new(),
         };
         player.open();
         player
@@ -55,7 +60,7 @@ impl Player {
             return self.apply(vec![]);
         }
         match asked.split_once(' ') {
-            Some(("!", "open")) => self.open(),
+            Some(("!", event)) => self.event(event),
             Some(("?", read)) => self.read(read),
             Some((connection, command)) => {
                 self.ask(connection.parse().expect("a connection"), action(command))
@@ -64,14 +69,46 @@ impl Player {
         }
     }
 
+    fn event(&mut self, event: &str) -> String {
+        let (member, incarnation) = (self.member, self.incarnation);
+        let words: Vec<&str> = event.split(' ').collect();
+        match words.as_slice() {
+            ["open"] => self.open(),
+            ["open", grace] => self.open_with_grace(u32::try_from(number(grace)).expect("32 bits")),
+            ["end"] => self.apply(vec![Part::EndLife { member, incarnation }]),
+            ["silent"] => self.apply(vec![Part::Hearing { member, incarnation, is_heard: false }]),
+            ["heard"] => self.apply(vec![Part::Hearing { member, incarnation, is_heard: true }]),
+            ["remove"] => self.apply(vec![Part::Remove { member }]),
+            ["member", other] => {
+                self.change_member(MemberId(number(other)));
+                String::new()
+            }
+            _ => panic!("not an event: {event}"),
+        }
+    }
+
     pub(super) fn open(&mut self) -> String {
+        self.open_with_grace(0)
+    }
+
+    fn open_with_grace(&mut self, grace_millis: u32) -> String {
         self.incarnation.0 += 1;
         self.last = OpNumber(0);
-        self.apply(vec![Part::Open {
-            member: self.member,
-            incarnation: self.incarnation,
-            grace_millis: 0,
-        }])
+        let (member, incarnation) = (self.member, self.incarnation);
+        self.apply(vec![Part::Open { member, incarnation, grace_millis }])
+    }
+
+    /// Lets another member ask; one that never did opens its first life.
+    fn change_member(&mut self, other: MemberId) {
+        self.others.insert(self.member, (self.incarnation, self.last));
+        self.member = other;
+        match self.others.remove(&other) {
+            Some((incarnation, last)) => (self.incarnation, self.last) = (incarnation, last),
+            None => {
+                self.incarnation = Incarnation(0);
+                self.open();
+            }
+        }
     }
 
     /// Applies one op, in its session's present turn.
