@@ -5,10 +5,10 @@
 //! other implementation is [`SimDisk`](super::sim::SimDisk), which can lose its power.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -192,6 +192,30 @@ pub fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, contents: &[u8]) ->
     disk.sync_dir(dir)
 }
 
+/// A small file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallFile {
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// Reads a file of at most `bytes_max` bytes, which need not be writable: a setting, a secret.
+///
+/// # Errors
+/// `FileTooLarge`, or what the system says.
+pub fn read_small_file(path: &Path, bytes_max: u64) -> io::Result<SmallFile> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    Ok(SmallFile { bytes, mode })
+}
+
 /// The machine's file systems.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -366,6 +390,17 @@ mod tests {
         assert!(RealDisk.list(&deep).unwrap().is_empty());
         RealDisk.remove_dir_all(&deep).unwrap();
         RealDisk.remove_dir_all(&deep).unwrap();
+    }
+
+    #[test]
+    fn a_small_file_need_not_be_writable_and_has_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        replace_file(&RealDisk, dir.path(), "name", b"12345").unwrap();
+        let path = dir.path().join("name");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        let read = read_small_file(&path, 5).unwrap();
+        assert_eq!(read, SmallFile { bytes: b"12345".into(), mode: 0o400 });
+        assert_eq!(read_small_file(&path, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
     }
 
     #[test]
