@@ -4,6 +4,7 @@
 //! log), which uses `queue` (the pure state machine) and `storage` (bytes on disk); those two do not
 //! know each other. `beanpole-protocol` has the words of the wire. A test holds this fence.
 
+pub mod admin;
 pub mod chain;
 pub mod cli;
 pub mod clock;

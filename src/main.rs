@@ -1,10 +1,11 @@
-//! The `beanpole` command: flags, settings, run, exit status.
+//! The `beanpole` command: what was typed -> settings -> run -> exit status.
 
 use std::process::ExitCode;
 
+use beanpole::admin::{self, CommandError};
 use beanpole::chain::Chain;
-use beanpole::cli::{Arguments, EXIT_USAGE, LogFormat};
-use beanpole::config::{Config, ConfigError};
+use beanpole::cli::{Arguments, ClusterArguments, EXIT_USAGE, Invocation, LogFormat, UsageError};
+use beanpole::config::{Config, ConfigError, Loaded};
 use beanpole::server::{self, RunError};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -15,34 +16,54 @@ const EXIT_NO_USER: u8 = 33;
 const EXIT_USER: u8 = 34;
 const EXIT_ADDRESS: u8 = 111;
 
+/// No member answers (EX_UNAVAILABLE of sysexits).
+const EXIT_NOBODY: u8 = 69;
+
 fn main() -> ExitCode {
     let program = std::env::args().next().unwrap_or_else(|| "beanpole".to_owned());
-    let arguments = match Arguments::read(std::env::args_os()) {
-        Ok(arguments) => arguments,
-        Err(error) => return usage(&program, &error.to_string()),
+    let end = |status: u8, error: &dyn std::fmt::Display| {
+        eprintln!("{program}: {error}");
+        ExitCode::from(status)
     };
+    match Invocation::read(std::env::args_os()) {
+        Ok(Invocation::Serve(arguments)) => serve(&arguments, end),
+        Ok(Invocation::Cluster(arguments)) => cluster(&arguments, end),
+        Ok(Invocation::Demo(_)) => ExitCode::SUCCESS,
+        Ok(Invocation::Help(text)) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error @ UsageError::OfCommand(_)) => end(EXIT_USAGE, &error),
+        Err(error) => {
+            let status = end(EXIT_USAGE, &error);
+            eprint!("{}", Arguments::usage());
+            status
+        }
+    }
+}
+
+fn serve(arguments: &Arguments, end: impl Fn(u8, &dyn std::fmt::Display) -> ExitCode) -> ExitCode {
     if arguments.help {
         eprint!("{}", Arguments::usage());
         return ExitCode::SUCCESS;
     }
     if arguments.version {
-        #[expect(clippy::print_stdout, reason = "the one thing that is asked for on stdout")]
-        {
-            println!("beanpole {}", env!("CARGO_PKG_VERSION"));
-        }
+        print(&format!("beanpole {}\n", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    let config = match Config::check(&arguments) {
-        Ok(config) => config,
-        Err(error @ ConfigError::Port(_)) => {
-            eprintln!("{program}: {error}");
-            return ExitCode::from(EXIT_ADDRESS);
-        }
-        Err(error) => return usage(&program, &error.to_string()),
+    let loaded = match Loaded::read(arguments, std::env::vars_os()) {
+        Ok(loaded) => loaded,
+        Err(error @ ConfigError::Port(_)) => return end(EXIT_ADDRESS, &error),
+        Err(error) => return end(EXIT_USAGE, &error),
     };
-    start_logging(&config);
-    warn_of_ignored(&arguments);
-    match server::run(config) {
+    if arguments.check_config {
+        print(&loaded.description);
+        loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+        return ExitCode::SUCCESS;
+    }
+    start_logging(&loaded.config);
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    match server::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", Chain(&error));
@@ -51,10 +72,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn usage(program: &str, error: &str) -> ExitCode {
-    eprintln!("{program}: {error}");
-    eprint!("{}", Arguments::usage());
-    ExitCode::from(EXIT_USAGE)
+fn cluster(
+    arguments: &ClusterArguments,
+    end: impl Fn(u8, &dyn std::fmt::Display) -> ExitCode,
+) -> ExitCode {
+    let data_dir = std::env::var_os("BEANPOLE_DATA_DIR");
+    match admin::run(arguments, data_dir, &mut std::io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_FAILED),
+        Err(error @ (CommandError::Config(_) | CommandError::NoDirectory)) => {
+            end(EXIT_USAGE, &error)
+        }
+        Err(error @ CommandError::Ask(_)) => end(EXIT_NOBODY, &error),
+        Err(error @ CommandError::Show(_)) => end(EXIT_FAILED, &error),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for goes to stdout")]
+fn print(text: &str) {
+    print!("{text}");
 }
 
 /// One readable line each on stderr; `-V` adds one for each connection, `-VV` one for each command.
@@ -70,15 +106,6 @@ fn start_logging(config: &Config) {
     match config.log_format {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().init(),
-    }
-}
-
-fn warn_of_ignored(arguments: &Arguments) {
-    if arguments.compact || arguments.no_compact {
-        tracing::warn!("-c and -n have no effect: the log is compacted by checkpoints");
-    }
-    if arguments.data_dir.is_none() && (arguments.sync_every.is_some() || arguments.never_sync) {
-        tracing::warn!("-f and -F have no effect without -b");
     }
 }
 

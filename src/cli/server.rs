@@ -1,24 +1,39 @@
-//! What was typed: beanstalkd's flags, each with a long name, and the errors of beanstalkd.
+//! The server's flags: those of beanstalkd, each with a long name, with the errors of beanstalkd.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Parser, ValueEnum};
+use serde::{Deserialize, Serialize};
 
-/// beanstalkd's exit code for a bad flag.
-pub const EXIT_USAGE: u8 = 5;
+use super::UsageError;
 
-/// The command line, parsed and not yet checked.
+/// What `-h` says of the other commands.
+const OTHER_COMMANDS: &str = "Other commands, each with a --help of its own:
+  beanpole demo      Three members on this machine, to be watched and killed
+  beanpole cluster   Begin a cluster, look at it, change its members";
+
+/// The server's command line, parsed and not yet checked. What was not typed is `None`: the
+/// environment, the configuration file or a default may say it (see [`crate::config`]).
 #[derive(Debug, Parser)]
 #[command(
     name = "beanpole",
     about = "A durable work queue that beanstalkd clients use unchanged",
     disable_help_flag = true,
     disable_version_flag = true,
-    args_override_self = true
+    args_override_self = true,
+    after_help = OTHER_COMMANDS
 )]
 pub struct Arguments {
+    /// Take settings from FILE (TOML); BEANPOLE_* variables and flags go before it
+    #[arg(long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Print the settings in force and where each is from, and end
+    #[arg(long = "check-config")]
+    pub check_config: bool,
+
     /// Keep jobs in DIR, every change synced before its reply (without it: in memory only)
     #[arg(short = 'b', long = "data-dir", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -35,19 +50,19 @@ pub struct Arguments {
     #[arg(short = 'l', long = "listen", value_name = "ADDR")]
     pub listen: Option<String>,
 
-    /// Listen on PORT; 0 lets the system choose
-    #[arg(short = 'p', long = "port", value_name = "PORT", default_value = "11300")]
-    pub port: String,
+    /// Listen on PORT; 0 lets the system choose (default 11300)
+    #[arg(short = 'p', long = "port", value_name = "PORT")]
+    pub port: Option<String>,
 
     /// Become USER once the address is bound
     #[arg(short = 'u', long = "user", value_name = "USER")]
     pub user: Option<String>,
 
-    /// The largest body of a job
-    #[arg(short = 'z', long = "job-size-max", value_name = "BYTES", default_value = "65535")]
-    pub job_size_max: u64,
+    /// The largest body of a job (default 65535)
+    #[arg(short = 'z', long = "job-size-max", value_name = "BYTES")]
+    pub job_size_max: Option<u64>,
 
-    /// The largest file of the log
+    /// The largest file of the log (default 67108864)
     #[arg(short = 's', long = "segment-size-max", value_name = "BYTES")]
     pub segment_size_max: Option<u64>,
 
@@ -55,9 +70,13 @@ pub struct Arguments {
     #[arg(long = "must-exist")]
     pub must_exist: bool,
 
-    /// How log lines look
-    #[arg(long = "log-format", value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    /// How log lines look (default text)
+    #[arg(long = "log-format", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// Be killed when the process PID, which started this one, ends
+    #[arg(long = "end-with-parent", value_name = "PID", hide = true)]
+    pub end_with_parent: Option<i32>,
 
     /// Accepted and ignored, as beanstalkd does
     #[arg(short = 'c', hide = true)]
@@ -81,7 +100,8 @@ pub struct Arguments {
 }
 
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -89,37 +109,12 @@ pub enum LogFormat {
     Json,
 }
 
-/// The flags make no sense; the text is what beanstalkd would say.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum UsageError {
-    /// No such flag.
-    #[error("unknown flag: {0}")]
-    UnknownFlag(String),
-    /// Something that is no flag.
-    #[error("unknown argument: {0}")]
-    UnknownArgument(String),
-    /// A flag at the end, without its value.
-    #[error("flag requires an argument: {0}")]
-    MissingValue(String),
-    /// A value that cannot be read.
-    #[error("invalid value for {flag}: {value}")]
-    InvalidValue {
-        /// The flag.
-        flag: String,
-        /// What was given.
-        value: String,
-    },
-    /// A number that cannot be read.
-    #[error("invalid size: {0}")]
-    InvalidSize(String),
-}
-
 impl Arguments {
     /// Reads the command line; the first item is the name of the program.
     ///
     /// # Errors
     ///
-    /// [`UsageError`], for exit status [`EXIT_USAGE`].
+    /// [`UsageError`], for exit status [`EXIT_USAGE`](super::EXIT_USAGE).
     pub fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, UsageError> {
         Self::try_parse_from(arguments).map_err(|error| usage_error(&error))
     }
@@ -180,14 +175,14 @@ mod tests {
         assert_eq!(arguments.verbose, 2);
         assert!(arguments.never_sync);
         assert_eq!(arguments.user.as_deref(), Some("kr"));
-        assert_eq!(arguments.port, "1234");
-        assert_eq!(arguments.job_size_max, 100);
+        assert_eq!(arguments.port.as_deref(), Some("1234"));
+        assert_eq!(arguments.job_size_max, Some(100));
     }
 
     #[test]
     fn the_last_of_repeated_flags_wins() {
         let arguments = read("beanpole -p 1 -p 2 -f100 -F").expect("a good line");
-        assert_eq!(arguments.port, "2");
+        assert_eq!(arguments.port.as_deref(), Some("2"));
         assert!(arguments.never_sync);
         assert_eq!(arguments.sync_every, None);
         let arguments = read("beanpole -F -f0").expect("a good line");

@@ -1,8 +1,23 @@
 //! What was checked: the settings the server runs with. Bad values are refused with both numbers,
 //! never corrected in silence.
+//!
+//! `settings` is what one place says, `layers` which place wins, `cluster` the part that only a
+//! member of a cluster has.
 
+mod cluster;
+mod layers;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use cluster::{ClusterConfig, SECRET_BYTES_MIN, Secret};
+use layers::Layers;
+pub use settings::{ClusterSettings, PORT_DEFAULT, SEGMENT_SIZE_MAX_DEFAULT, Settings};
 
 use crate::cli::{Arguments, LogFormat};
 use crate::raft::SyncPolicy;
@@ -12,11 +27,11 @@ use crate::server::Address;
 /// several times on its way.
 pub const JOB_SIZE_MAX_LIMIT: u64 = 64 << 20;
 
-/// The largest file of the log by default, bytes.
-pub const SEGMENT_SIZE_MAX_DEFAULT: u64 = 64 << 20;
-
 /// The least `-s` means, bytes.
 pub const SEGMENT_SIZE_MAX_FLOOR: u64 = 1 << 20;
+
+/// The most that `verbose` means.
+const VERBOSITY_MAX: u8 = 2;
 
 /// Checked settings.
 #[derive(Clone, Debug)]
@@ -41,11 +56,40 @@ pub struct Config {
     pub log_format: LogFormat,
     /// How much to log: 0, 1 or 2.
     pub verbosity: u8,
+    /// With this, the process is a member of a cluster or waits to become one; there is a data
+    /// directory then, and every change is synced before its reply.
+    pub cluster: Option<ClusterConfig>,
 }
 
 /// A setting that cannot be.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The configuration file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration file is no TOML, or says something unknown.
+    #[error("{}: {why}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// With the line.
+        why: String,
+    },
+    /// A variable of the environment has a value that cannot be.
+    #[error("the variable {name} cannot be {value:?}: {why}")]
+    Variable {
+        /// Which one.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What is wrong.
+        why: String,
+    },
     /// `-z` is too large.
     #[error("a largest job of {asked} bytes (-z) is more than the limit of {limit}")]
     JobSizeMax {
@@ -57,99 +101,194 @@ pub enum ConfigError {
     /// `-p` is not a port.
     #[error("{0} is not a port: a number from 0 to 65535 is wanted")]
     Port(String),
+    /// One place says two things about syncing.
+    #[error("never_sync and sync_every exclude each other")]
+    SyncSaidTwice,
+    /// `-f` or `-F` together with `[cluster]`.
+    #[error(
+        "sync_every (-f) and never_sync (-F) cannot be used in a cluster, where acknowledged means \
+         synced by a majority"
+    )]
+    WeakSyncInCluster,
+    /// Something that a member of a cluster needs.
+    #[error("a member of a cluster needs {key}")]
+    Missing {
+        /// Its key.
+        key: &'static str,
+    },
+    /// Not HOST:PORT, or not one that can serve.
+    #[error("{key} cannot be {address}: {why}")]
+    Address {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        address: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The secret cannot be used.
+    #[error("the secret in {}: {why}", path.display())]
+    Secret {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A time out of range.
+    #[error("cluster.{key} cannot be {value_ms}: {least} to {most} milliseconds are possible")]
+    Time {
+        /// The key.
+        key: &'static str,
+        /// Its value, milliseconds.
+        value_ms: u64,
+        /// The least, included.
+        least: u64,
+        /// The most, included.
+        most: u64,
+    },
+    /// A time that another does not leave enough room.
+    #[error("cluster.{key} is {value_ms}: it must be more than {least_ms} milliseconds, {of}")]
+    TooShort {
+        /// The key.
+        key: &'static str,
+        /// Its value, milliseconds.
+        value_ms: u128,
+        /// What it must be more than.
+        of: &'static str,
+        /// How much that is, milliseconds.
+        least_ms: u128,
+    },
 }
 
-impl Config {
-    /// Checks what was typed.
+/// Settings that were read from every place and checked.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the server runs with.
+    pub config: Config,
+    /// What is odd about the settings and no error, a line each.
+    pub warnings: Vec<String>,
+    /// The settings in force as a configuration file, with where each is from.
+    pub description: String,
+}
+
+impl Loaded {
+    /// Reads the configuration file that `arguments` name, puts `variables` (those named
+    /// `BEANPOLE_*`) and the flags over it, and checks what comes out.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with the value and the limit.
-    pub fn check(arguments: &Arguments) -> Result<Self, ConfigError> {
-        let asked = arguments.job_size_max;
+    /// [`ConfigError`], with the value and the limit where there are two.
+    pub fn read(
+        arguments: &Arguments,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let layers = Layers::read(arguments, variables)?;
+        let settings = layers.merged();
+        check_port(arguments, &settings)?;
+        let config = Config::check(&settings)?;
+        let warnings = warnings(arguments, &layers, &config);
+        Ok(Self { config, warnings, description: layers.describe() })
+    }
+}
+
+impl Config {
+    /// Checks settings that have the defaults in them.
+    fn check(settings: &Settings) -> Result<Self, ConfigError> {
+        let asked = settings.job_size_max.unwrap_or_default();
         let limit = JOB_SIZE_MAX_LIMIT;
         if asked > limit {
             return Err(ConfigError::JobSizeMax { asked, limit });
         }
-        let segment_size_typed = arguments.segment_size_max.unwrap_or(SEGMENT_SIZE_MAX_DEFAULT);
+        let segment_size_typed = settings.segment_size_max.unwrap_or_default();
+        let sync = sync_policy(settings);
+        let cluster = settings.cluster.as_ref().map(ClusterConfig::check).transpose()?;
+        if cluster.is_some() && settings.data_dir.is_none() {
+            return Err(ConfigError::Missing { key: "data_dir" });
+        }
+        if cluster.is_some() && sync != SyncPolicy::Always {
+            return Err(ConfigError::WeakSyncInCluster);
+        }
         Ok(Self {
-            data_dir: arguments.data_dir.clone(),
-            must_exist: arguments.must_exist,
-            sync: sync_policy(arguments),
-            listen: address(arguments)?,
-            user: arguments.user.clone(),
+            data_dir: settings.data_dir.clone(),
+            must_exist: settings.must_exist.unwrap_or_default(),
+            sync,
+            listen: address(settings),
+            user: settings.user.clone(),
             job_size_max: u32::try_from(asked).expect("the limit fits 32 bits"),
             segment_size_max: segment_size_typed.max(SEGMENT_SIZE_MAX_FLOOR),
             segment_size_typed,
-            log_format: arguments.log_format,
-            verbosity: arguments.verbose,
+            log_format: settings.log_format.unwrap_or(LogFormat::Text),
+            verbosity: settings.verbose.unwrap_or_default().min(VERBOSITY_MAX),
+            cluster,
         })
     }
 }
 
-fn sync_policy(arguments: &Arguments) -> SyncPolicy {
-    match (arguments.never_sync, arguments.sync_every) {
+/// The data directory that the flag, the environment or the file names, in this order; for commands
+/// that look for a server and do not become one.
+///
+/// # Errors
+///
+/// [`ConfigError::File`] or [`ConfigError::Syntax`], of the file.
+pub fn data_dir_of_server(
+    flag: Option<PathBuf>,
+    variable: Option<OsString>,
+    file: Option<PathBuf>,
+) -> Result<Option<PathBuf>, ConfigError> {
+    if let Some(said) = flag.or(variable.map(PathBuf::from)) {
+        return Ok(Some(said));
+    }
+    let Some(file) = file else { return Ok(None) };
+    Ok(Settings::read(&file)?.data_dir)
+}
+
+/// A port that is no number matters only where there are ports.
+fn check_port(arguments: &Arguments, settings: &Settings) -> Result<(), ConfigError> {
+    let Some(port) = &arguments.port else { return Ok(()) };
+    if unix_path(settings).is_none() && port.parse::<u16>().is_err() {
+        return Err(ConfigError::Port(port.clone()));
+    }
+    Ok(())
+}
+
+fn sync_said_twice(settings: &Settings) -> bool {
+    settings.never_sync == Some(true) && settings.sync_every.is_some()
+}
+
+fn sync_policy(settings: &Settings) -> SyncPolicy {
+    match (settings.never_sync.unwrap_or_default(), settings.sync_every) {
         (true, _) => SyncPolicy::Never,
         (false, None | Some(0)) => SyncPolicy::Always,
         (false, Some(millis)) => SyncPolicy::Every(Duration::from_millis(millis)),
     }
 }
 
-fn address(arguments: &Arguments) -> Result<Address, ConfigError> {
-    if let Some(path) = arguments.listen.as_deref().and_then(|listen| listen.strip_prefix("unix:"))
-    {
-        return Ok(Address::Unix(path.into()));
+fn address(settings: &Settings) -> Address {
+    match unix_path(settings) {
+        Some(path) => Address::Unix(path.into()),
+        None => Address::Tcp {
+            host: settings.listen.clone(),
+            port: settings.port.unwrap_or(PORT_DEFAULT),
+        },
     }
-    let port = arguments.port.parse().map_err(|_| ConfigError::Port(arguments.port.clone()))?;
-    Ok(Address::Tcp { host: arguments.listen.clone(), port })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
+fn unix_path(settings: &Settings) -> Option<&str> {
+    settings.listen.as_deref()?.strip_prefix("unix:")
+}
 
-    use super::*;
-
-    fn check(line: &str) -> Result<Config, ConfigError> {
-        let arguments = Arguments::read(line.split(' ').map(OsString::from)).expect("a good line");
-        Config::check(&arguments)
+fn warnings(arguments: &Arguments, layers: &Layers, config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !layers.unknown_variables.is_empty() {
+        let names = layers.unknown_variables.join(", ");
+        warnings.push(format!("no settings, and ignored: {names}"));
     }
-
-    #[test]
-    fn a_data_directory_alone_means_synced_before_every_reply() {
-        let config = check("beanpole -b /srv/jobs").expect("good settings");
-        assert_eq!(config.sync, SyncPolicy::Always);
-        assert_eq!(
-            check("beanpole -b x -f 50").expect("good").sync,
-            SyncPolicy::Every(Duration::from_millis(50))
-        );
-        assert_eq!(check("beanpole -b x -F").expect("good").sync, SyncPolicy::Never);
+    if arguments.compact || arguments.no_compact {
+        let text = "-c and -n have no effect: the log is compacted by checkpoints";
+        warnings.push(text.to_owned());
     }
-
-    #[test]
-    fn too_large_a_job_is_refused_with_both_numbers() {
-        let error = check("beanpole -z 1073741824").expect_err("too large");
-        assert_eq!(error, ConfigError::JobSizeMax { asked: 1 << 30, limit: JOB_SIZE_MAX_LIMIT });
+    if config.data_dir.is_none() && config.sync != SyncPolicy::Always {
+        warnings.push("-f and -F have no effect without -b".to_owned());
     }
-
-    #[test]
-    fn a_port_is_a_number_of_16_bits() {
-        assert_eq!(
-            check("beanpole -p 99999").expect_err("no port"),
-            ConfigError::Port("99999".into())
-        );
-        let config = check("beanpole -l ::1 -p 0").expect("good settings");
-        assert_eq!(config.listen, Address::Tcp { host: Some("::1".into()), port: 0 });
-        let config = check("beanpole -l unix:/run/x -p junk").expect("the port is ignored");
-        assert_eq!(config.listen, Address::Unix("/run/x".into()));
-    }
-
-    #[test]
-    fn a_small_segment_is_raised_to_the_floor_and_shown_as_typed() {
-        let config = check("beanpole -s 4096").expect("good settings");
-        assert_eq!(
-            (config.segment_size_max, config.segment_size_typed),
-            (SEGMENT_SIZE_MAX_FLOOR, 4096)
-        );
-    }
+    warnings
 }

@@ -1,0 +1,128 @@
+//! Answers as people read them.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{ClusterStatus, MemberStatus, PHASE_WAITING, Reply};
+
+/// What stands where nothing is known.
+const UNKNOWN: &str = "-";
+
+const HEADINGS: [&str; 8] =
+    ["ID", "ROLE", "CONTACT", "ADDRESS", "CLIENTS", "MATCHED", "LAG", "VERSION"];
+
+/// An answer, without the end of its last line.
+pub(super) fn text(reply: &Reply) -> String {
+    match reply {
+        Reply::Done { text } => text.clone(),
+        Reply::Status(status) => status_text(status),
+        Reply::Check { can_stop: true, reason } => format!("can be stopped: {reason}"),
+        Reply::Check { can_stop: false, reason } => format!("cannot be stopped: {reason}"),
+        Reply::Refused { reason } => format!("refused: {reason}"),
+    }
+}
+
+fn status_text(status: &ClusterStatus) -> String {
+    if status.phase == PHASE_WAITING {
+        return "waiting: `beanpole cluster init` here begins a new cluster; `beanpole cluster add \
+                ADDRESS`, with this member's address, at a member of another takes this one in"
+            .to_owned();
+    }
+    let ClusterStatus { cluster, this_member, term, phase, .. } = status;
+    let leader = shown(status.leader);
+    let jobs = shown(status.jobs);
+    let mut text = format!(
+        "cluster {cluster}, member {this_member}: {phase}\nleader {leader}, term {term}, jobs {jobs}\n"
+    );
+    let rows = status.members.iter().map(|member| cells(member, *this_member));
+    let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect();
+    text.push_str(&aligned(&rows));
+    text
+}
+
+fn cells(member: &MemberStatus, this_member: u64) -> [String; 8] {
+    let mark = if member.id == this_member { "*" } else { "" };
+    [
+        format!("{}{mark}", member.id),
+        word(&member.role),
+        word(&member.contact),
+        member.address.clone(),
+        shown(member.client_address.as_ref()),
+        shown(member.matched),
+        shown(member.lag_entries),
+        shown(member.version.as_ref()),
+    ]
+}
+
+fn shown(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
+}
+
+/// The word that JSON has for it too.
+fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or(UNKNOWN).to_owned()
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Contact, Role};
+    use super::*;
+
+    #[test]
+    fn a_status_is_a_table_with_a_mark_at_who_answers() {
+        let member = |id, role, contact| MemberStatus {
+            id,
+            address: format!("10.0.0.{id}:11400"),
+            client_address: (id == 1).then(|| "one.example:11300".to_owned()),
+            role,
+            contact,
+            matched: Some(id * 1000),
+            lag_entries: None,
+            version: Some("0.1.0".to_owned()),
+        };
+        let status = ClusterStatus {
+            cluster: "0f".repeat(16),
+            this_member: 2,
+            leader: Some(1),
+            term: 7,
+            phase: "serving".to_owned(),
+            jobs: Some(12),
+            members: vec![
+                member(1, Role::Leader, Contact::Heard),
+                member(2, Role::Learner, Contact::Here),
+            ],
+        };
+        let expected = "\
+cluster 0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f, member 2: serving
+leader 1, term 7, jobs 12
+ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
+1   leader   heard    10.0.0.1:11400  one.example:11300  1000     -    0.1.0
+2*  learner  here     10.0.0.2:11400  -                  2000     -    0.1.0";
+        assert_eq!(text(&Reply::Status(status)), expected);
+    }
+
+    #[test]
+    fn a_process_that_waits_says_what_it_waits_for() {
+        let status = ClusterStatus { phase: "waiting".to_owned(), ..Default::default() };
+        let text = text(&Reply::Status(status));
+        assert!(text.contains("cluster init") && text.contains("cluster add"), "{text}");
+    }
+}
