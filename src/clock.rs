@@ -79,6 +79,9 @@ pub struct LogicalClock {
     clock: Arc<dyn Clock>,
     /// Logical time minus boot time, wrapping.
     offset: AtomicU64,
+    /// The greatest logical time that a leader is known to have reached, this member included;
+    /// 0 before the first.
+    heard: AtomicU64,
     last_anchor_boot: AtomicU64,
     last_anchor_wall: AtomicU64,
 }
@@ -92,6 +95,7 @@ impl LogicalClock {
         Self {
             clock,
             offset,
+            heard: AtomicU64::new(0),
             last_anchor_boot: AtomicU64::new(0),
             last_anchor_wall: AtomicU64::new(0),
         }
@@ -106,6 +110,43 @@ impl LogicalClock {
     pub fn raise(&self, floor: LogicalTime) {
         let behind = floor.0.saturating_sub(self.now().0);
         self.offset.fetch_add(behind, Ordering::Relaxed);
+    }
+
+    /// Takes over the time of a leader that was heard. One that is behind another heard before
+    /// changes nothing.
+    pub fn follow(&self, leader: LogicalTime) {
+        let before = self.heard.fetch_max(leader.0, Ordering::Relaxed);
+        if leader.0 > before {
+            self.set(leader);
+        }
+    }
+
+    /// Whether the cluster's time is known in this life of the process: a leader was heard, or this
+    /// member has led. Before, [`Self::now`] is an estimate.
+    pub fn is_running(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) > 0
+    }
+
+    /// Begins to lead: time goes on from the greatest that a leader is known to have reached, from
+    /// `floor` at least. The time without a leader is not counted (DESIGN D5). An estimate stays,
+    /// unless `estimate` is given in its place.
+    pub fn lead(&self, floor: LogicalTime, estimate: Option<LogicalTime>) {
+        let heard = LogicalTime(self.heard.load(Ordering::Relaxed));
+        let start = match self.is_running() {
+            true => heard,
+            false => estimate.unwrap_or_else(|| self.now()),
+        };
+        self.set(start.max(floor));
+        self.pause();
+    }
+
+    /// Keeps in mind how far time has got, while this member leads or when it ends to.
+    pub fn pause(&self) {
+        self.heard.fetch_max(self.now().0.max(1), Ordering::Relaxed);
+    }
+
+    fn set(&self, now: LogicalTime) {
+        self.offset.store(now.0.wrapping_sub(self.clock.boot_nanos()), Ordering::Relaxed);
     }
 
     /// A fresh anchor when one is due: the last is a second old, or the wall clock has stepped.
@@ -222,5 +263,35 @@ mod tests {
         assert_eq!(logical.now(), LogicalTime(100));
         logical.raise(LogicalTime(150));
         assert_eq!(logical.now(), LogicalTime(150));
+    }
+
+    #[test]
+    fn the_time_without_a_leader_is_not_counted() {
+        let clock = fixed(10, 10, 7);
+        let logical = LogicalClock::resume(clock.clone(), None, LogicalTime(500));
+        assert!(!logical.is_running());
+        logical.follow(LogicalTime(100));
+        assert_eq!(logical.now(), LogicalTime(100));
+        clock.boot.store(40, Ordering::Relaxed);
+        assert_eq!(logical.now(), LogicalTime(130));
+        logical.follow(LogicalTime(90));
+        assert_eq!(logical.now(), LogicalTime(130));
+        logical.lead(LogicalTime(0), None);
+        assert_eq!(logical.now(), LogicalTime(100));
+        clock.boot.store(60, Ordering::Relaxed);
+        logical.pause();
+        clock.boot.store(90, Ordering::Relaxed);
+        logical.lead(LogicalTime(0), None);
+        assert_eq!(logical.now(), LogicalTime(120));
+        logical.lead(LogicalTime(900), None);
+        assert_eq!(logical.now(), LogicalTime(900));
+    }
+
+    #[test]
+    fn an_estimate_stays_until_something_better_is_known() {
+        let logical = LogicalClock::resume(fixed(10, 10, 7), None, LogicalTime(500));
+        logical.lead(LogicalTime(0), Some(LogicalTime(300)));
+        assert_eq!(logical.now(), LogicalTime(300));
+        assert!(logical.is_running());
     }
 }

@@ -1,8 +1,9 @@
 //! The ops of this member's connections on their way into the log (DESIGN D2).
 //!
-//! Every op gets the next number of the member's one sequence. What has been proposed is kept until
-//! it is seen applied, so that after a refusal everything from the first unapplied op is proposed
-//! again: the state applies each number once, in order, so a repeat does no harm.
+//! Every op gets the next number of the member's one sequence. What has been sent, to this member's
+//! own proposer or to another that leads, is kept until it is seen applied, so that after a refusal
+//! or a change of leader everything from the first unapplied op is sent again: the state applies each
+//! number once, in order, so a repeat does no harm.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,18 +11,24 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::state_machine::Signature;
-use crate::queue::{Action, Batch, Incarnation, LogicalTime, Op, OpNumber, Part};
+use super::life::{Life, Signature};
+use crate::queue::{Action, Incarnation, Op, OpNumber, Part};
 
 /// The most ops in one entry.
-const BATCH_OPS_MAX: usize = 512;
+pub(super) const BATCH_OPS_MAX: usize = 512;
 
 /// The most bytes of bodies in one entry that has more than one op.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+pub(super) const BATCH_BYTES_MAX: usize = 256 << 10;
 
-/// Where ops wait to be proposed and proposed ops wait to be applied.
+/// The most bytes of bodies sent and not seen applied, unless one op alone has more.
+const WINDOW_BYTES_MAX: usize = 4 << 20;
+
+/// The most ops sent and not seen applied.
+const WINDOW_OPS_MAX: usize = 32 << 10;
+
+/// Where ops wait to be sent and sent ops wait to be applied.
 pub struct Outbox {
-    signature: Signature,
+    life: Arc<Life>,
     lanes: Mutex<Lanes>,
     woken: Notify,
 }
@@ -30,29 +37,51 @@ struct Lanes {
     waiting: VecDeque<Op>,
     /// The number of the first op that waits.
     next: OpNumber,
-    /// Proposed and not yet seen applied, oldest first.
-    proposed: VecDeque<Arc<Batch>>,
-    /// Refused, to be proposed again before anything else, oldest first.
-    again: VecDeque<Arc<Batch>>,
+    /// Sent and not yet seen applied, oldest first.
+    sent: VecDeque<Part>,
+    /// To be sent again before anything else, oldest first.
+    again: VecDeque<Part>,
+    sent_weight: Weight,
+}
+
+/// How much a part is, for the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    pub(super) ops: usize,
+    pub(super) bytes: usize,
+}
+
+impl Weight {
+    pub(super) fn of(part: &Part) -> Self {
+        let Part::Ops { ops, .. } = part else { return Self::default() };
+        Self { ops: ops.len(), bytes: ops.iter().map(body_bytes).sum() }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.ops += other.ops;
+        self.bytes += other.bytes;
+    }
+
+    pub(super) fn remove(&mut self, other: Self) {
+        self.ops -= other.ops;
+        self.bytes -= other.bytes;
+    }
+
+    /// Whether an entry that has so much already takes no more.
+    pub(super) fn fills_entry(self) -> bool {
+        self.ops >= BATCH_OPS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
 }
 
 impl Outbox {
-    /// An empty one; the first thing it proposes opens the member's life.
-    pub fn new(signature: Signature) -> Self {
-        let Signature { member, incarnation } = signature;
-        let open = Part::Open { member, incarnation, grace_millis: 0 };
-        let opening = Arc::new(Batch { now: LogicalTime(0), parts: vec![open] });
-        let lanes = Lanes {
-            waiting: VecDeque::new(),
-            next: OpNumber(1),
-            proposed: VecDeque::new(),
-            again: VecDeque::from([opening]),
-        };
-        Self { signature, lanes: Mutex::new(lanes), woken: Notify::new() }
+    /// An empty one; the first thing it sends opens the member's life.
+    pub fn new(life: Arc<Life>) -> Self {
+        let lanes = Lanes::new(life.signature());
+        Self { life, lanes: Mutex::new(lanes), woken: Notify::new() }
     }
 
-    /// Numbers `op` and queues it. The bound on what waits here is that of the connections: each
-    /// has a bounded number of commands under way.
+    /// Queues `op`. The bound on what waits here is that of the connections: each has a bounded
+    /// number of commands under way.
     pub fn push(&self, op: Op) {
         let mut lanes = self.lanes.lock();
         let first = lanes.waiting.is_empty();
@@ -63,56 +92,87 @@ impl Outbox {
         }
     }
 
-    /// Wakes the proposer.
+    /// Wakes who sends.
     pub fn wake(&self) {
         self.woken.notify_one();
     }
 
-    /// Completes when there may be something to propose.
+    /// Completes when there may be something to send.
     pub async fn woken(&self) {
         self.woken.notified().await;
     }
 
-    /// The next batch to propose, stamped with `now`; `None` when nothing waits.
-    pub fn take(&self, now: LogicalTime) -> Option<Arc<Batch>> {
+    /// The next part to send, at most an entry of it; `None` when nothing waits, or too much is
+    /// under way.
+    pub(super) fn take(&self) -> Option<Part> {
         let mut lanes = self.lanes.lock();
-        let batch = match lanes.again.pop_front() {
-            Some(refused) => Batch { now, parts: refused.parts.clone() },
-            None => lanes.take_waiting(self.signature, now)?,
+        let part = match lanes.again.pop_front() {
+            Some(part) => part,
+            None if lanes.is_window_full() => return None,
+            None => lanes.take_waiting(self.life.signature())?,
         };
-        let batch = Arc::new(batch);
-        lanes.proposed.push_back(Arc::clone(&batch));
-        Some(batch)
+        lanes.sent_weight.add(Weight::of(&part));
+        lanes.sent.push_back(part.clone());
+        Some(part)
     }
 
-    /// A proposal came to nothing: everything not seen applied is proposed again, in order.
+    /// What was sent came to nothing, or nobody knows: everything not seen applied is sent again.
     pub fn restart(&self) {
         let mut lanes = self.lanes.lock();
-        let mut proposed = std::mem::take(&mut lanes.proposed);
-        proposed.append(&mut lanes.again);
-        lanes.again = proposed;
+        let mut sent = std::mem::take(&mut lanes.sent);
+        sent.append(&mut lanes.again);
+        lanes.again = sent;
+        lanes.sent_weight = Weight::default();
         drop(lanes);
         self.woken.notify_one();
     }
 
     /// Forgets what the state has applied.
-    pub fn applied(&self, last: Option<(Incarnation, OpNumber)>, signature: Signature) {
-        let Some((incarnation, number)) = last else { return };
-        if incarnation != signature.incarnation {
+    pub fn applied(&self, incarnation: Incarnation, number: OpNumber) {
+        if incarnation != self.life.signature().incarnation {
             return;
         }
         let mut lanes = self.lanes.lock();
-        while lanes.proposed.front().is_some_and(|batch| last_number(batch) <= number) {
-            lanes.proposed.pop_front();
+        let was_full = lanes.is_window_full();
+        while lanes.sent.front().is_some_and(|part| last_number(part) <= number) {
+            let part = lanes.sent.pop_front().expect("there is a first one");
+            lanes.sent_weight.remove(Weight::of(&part));
         }
-        while lanes.again.front().is_some_and(|batch| last_number(batch) <= number) {
+        while lanes.again.front().is_some_and(|part| last_number(part) <= number) {
             lanes.again.pop_front();
         }
+        drop(lanes);
+        if was_full {
+            self.woken.notify_one();
+        }
+    }
+
+    /// Drops everything and goes on under the present life: that of what was here is over, and its
+    /// connections are closed.
+    pub(super) fn begin_life(&self) {
+        *self.lanes.lock() = Lanes::new(self.life.signature());
+        self.woken.notify_one();
     }
 }
 
 impl Lanes {
-    fn take_waiting(&mut self, signature: Signature, now: LogicalTime) -> Option<Batch> {
+    fn new(signature: Signature) -> Self {
+        let Signature { member, incarnation } = signature;
+        let open = Part::Open { member, incarnation, grace_millis: 0 };
+        Self {
+            waiting: VecDeque::new(),
+            next: OpNumber(1),
+            sent: VecDeque::new(),
+            again: VecDeque::from([open]),
+            sent_weight: Weight::default(),
+        }
+    }
+
+    fn is_window_full(&self) -> bool {
+        self.sent_weight.ops >= WINDOW_OPS_MAX || self.sent_weight.bytes >= WINDOW_BYTES_MAX
+    }
+
+    fn take_waiting(&mut self, signature: Signature) -> Option<Part> {
         let count = self.fitting();
         if count == 0 {
             return None;
@@ -121,7 +181,7 @@ impl Lanes {
         let first = self.next;
         self.next = OpNumber(first.0 + count as u64);
         let Signature { member, incarnation } = signature;
-        Some(Batch { now, parts: vec![Part::Ops { member, incarnation, first, ops }] })
+        Some(Part::Ops { member, incarnation, first, ops })
     }
 
     /// How many of the waiting ops go into one batch.
@@ -143,11 +203,11 @@ fn body_bytes(op: &Op) -> usize {
     }
 }
 
-/// The number of the last op of a batch of ours; 0 for the one that opens the life.
-fn last_number(batch: &Batch) -> OpNumber {
-    match batch.parts.first() {
-        Some(Part::Ops { first, ops, .. }) => OpNumber(first.0 + ops.len() as u64 - 1),
-        Some(_) | None => OpNumber(0),
+/// The number of the last op of a part of ours; 0 for the one that opens the life.
+fn last_number(part: &Part) -> OpNumber {
+    match part {
+        Part::Ops { first, ops, .. } => OpNumber(first.0 + ops.len() as u64 - 1),
+        _ => OpNumber(0),
     }
 }
 
@@ -163,18 +223,18 @@ mod tests {
         Op { connection: ConnectionNumber(1), turn: Turn(0), action }
     }
 
-    fn numbers(batch: &Batch) -> (u64, usize) {
-        match &batch.parts[0] {
+    fn numbers(part: &Part) -> (u64, usize) {
+        match part {
             Part::Ops { first, ops, .. } => (first.0, ops.len()),
             _ => (0, 0),
         }
     }
 
     fn opened() -> Outbox {
-        let outbox = Outbox::new(SIGNATURE);
-        let opening = outbox.take(LogicalTime(1)).expect("the opening comes first");
+        let outbox = Outbox::new(Arc::new(Life::new(SIGNATURE)));
+        let opening = outbox.take().expect("the opening comes first");
         assert_eq!(numbers(&opening), (0, 0));
-        outbox.applied(Some((Incarnation(3), OpNumber(0))), SIGNATURE);
+        outbox.applied(Incarnation(3), OpNumber(0));
         outbox
     }
 
@@ -182,11 +242,11 @@ mod tests {
     fn ops_are_numbered_without_gaps_and_split_at_the_limit() {
         let outbox = opened();
         (0..BATCH_OPS_MAX as u64 + 5).for_each(|job| outbox.push(delete(job)));
-        let first = outbox.take(LogicalTime(2)).expect("a full batch");
-        let second = outbox.take(LogicalTime(2)).expect("the rest");
+        let first = outbox.take().expect("a full batch");
+        let second = outbox.take().expect("the rest");
         assert_eq!(numbers(&first), (1, BATCH_OPS_MAX));
         assert_eq!(numbers(&second), (1 + BATCH_OPS_MAX as u64, 5));
-        assert!(outbox.take(LogicalTime(2)).is_none());
+        assert!(outbox.take().is_none());
     }
 
     #[test]
@@ -196,31 +256,62 @@ mod tests {
         let action = Action::Put { priority: 0, delay: 0, ttr: 1, body };
         outbox.push(Op { connection: ConnectionNumber(1), turn: Turn(0), action });
         outbox.push(delete(1));
-        assert_eq!(numbers(&outbox.take(LogicalTime(1)).expect("the put")), (1, 1));
-        assert_eq!(numbers(&outbox.take(LogicalTime(1)).expect("the delete")), (2, 1));
+        assert_eq!(numbers(&outbox.take().expect("the put")), (1, 1));
+        assert_eq!(numbers(&outbox.take().expect("the delete")), (2, 1));
     }
 
     #[test]
     fn a_refusal_proposes_everything_unapplied_again_under_the_same_numbers() {
         let outbox = opened();
         outbox.push(delete(1));
-        outbox.take(LogicalTime(1)).expect("first");
+        outbox.take().expect("first");
         outbox.push(delete(2));
-        outbox.take(LogicalTime(1)).expect("second");
-        outbox.applied(Some((Incarnation(3), OpNumber(1))), SIGNATURE);
+        outbox.take().expect("second");
+        outbox.applied(Incarnation(3), OpNumber(1));
         outbox.push(delete(3));
         outbox.restart();
-        assert_eq!(numbers(&outbox.take(LogicalTime(9)).expect("the refused one")), (2, 1));
-        assert_eq!(numbers(&outbox.take(LogicalTime(9)).expect("the new one")), (3, 1));
+        assert_eq!(numbers(&outbox.take().expect("the refused one")), (2, 1));
+        assert_eq!(numbers(&outbox.take().expect("the new one")), (3, 1));
+    }
+
+    #[test]
+    fn no_more_is_under_way_than_the_window() {
+        let outbox = opened();
+        let body = bytes::Bytes::from(vec![0; BATCH_BYTES_MAX]);
+        for _ in 0..40 {
+            let action = Action::Put { priority: 0, delay: 0, ttr: 1, body: body.clone() };
+            outbox.push(Op { connection: ConnectionNumber(1), turn: Turn(0), action });
+        }
+        let taken = std::iter::from_fn(|| outbox.take()).count();
+        assert_eq!(taken, WINDOW_BYTES_MAX / BATCH_BYTES_MAX);
+        outbox.applied(Incarnation(3), OpNumber(1));
+        assert_eq!(outbox.take().map(|part| numbers(&part)), Some((taken as u64 + 1, 1)));
+        outbox.restart();
+        assert_eq!(outbox.take().map(|part| numbers(&part)), Some((2, 1)));
+    }
+
+    #[test]
+    fn a_new_life_begins_with_its_opening_and_with_nothing_of_the_old_one() {
+        let life = Arc::new(Life::new(SIGNATURE));
+        let outbox = Outbox::new(Arc::clone(&life));
+        outbox.take().expect("the opening");
+        outbox.push(delete(1));
+        life.begin(Incarnation(4));
+        outbox.begin_life();
+        let open =
+            Part::Open { member: MemberId(1), incarnation: Incarnation(4), grace_millis: 0 };
+        assert_eq!(outbox.take(), Some(open));
+        outbox.push(delete(2));
+        assert_eq!(outbox.take().map(|part| numbers(&part)), Some((1, 1)));
     }
 
     #[test]
     fn what_was_applied_after_all_is_not_proposed_again() {
         let outbox = opened();
         outbox.push(delete(1));
-        outbox.take(LogicalTime(1)).expect("proposed");
+        outbox.take().expect("proposed");
         outbox.restart();
-        outbox.applied(Some((Incarnation(3), OpNumber(1))), SIGNATURE);
-        assert!(outbox.take(LogicalTime(1)).is_none());
+        outbox.applied(Incarnation(3), OpNumber(1));
+        assert!(outbox.take().is_none());
     }
 }

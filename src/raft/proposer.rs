@@ -1,4 +1,5 @@
-//! Turns what waits in the outbox, and the passing of time, into proposals.
+//! Turns what waits in the outbox and in the lanes, and the passing of time, into proposals, while
+//! this member leads.
 //!
 //! One task. It packs everything that waits into one entry, keeps a few entries under way, and when
 //! nothing waits proposes an empty batch at the next deadline (DESIGN D5, D7). While the log syncs,
@@ -8,43 +9,47 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::Raft;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
+use openraft::{Raft, ReadPolicy};
 use tokio::sync::oneshot;
 
-use super::outbox::Outbox;
+use super::lanes::Lanes;
+use super::outbox::{Outbox, Weight};
 use super::state_machine::{Replica, StateMachine};
-use super::types::{Command, TypeConfig};
+use super::types::{Command, LeaderId, ServerMetrics, TypeConfig};
 use crate::clock::LogicalClock;
-use crate::queue::{Batch, LogicalTime};
+use crate::queue::{Batch, LogicalTime, Part};
 
 /// How many entries are under way at once. More makes smaller entries and gains nothing
 /// (storage-figures 4).
 const PROPOSALS_MAX: usize = 2;
 
-/// How long to wait before proposing again after a refusal.
+/// How long to wait before proposing again after a refusal, or asking again who leads.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// The longest sleep until a deadline; a later one is looked at again then. Short, because a timer of
 /// tokio stands still while the machine is suspended, and logical time does not.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// Entries that are there for the sake of time alone follow the last one at this distance at least
+/// (consensus-review 19).
+const ADVANCE_GAP: Duration = Duration::from_millis(2);
+
+/// What is known of the cluster's time when nobody here has heard a leader.
+pub(super) type Estimates = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, Option<LogicalTime>> + Send + Sync>;
+
 /// The task's parts.
 pub(super) struct Proposer {
-    raft: Raft<TypeConfig, StateMachine>,
-    replica: Arc<Replica>,
-    outbox: Arc<Outbox>,
-    clock: Arc<LogicalClock>,
-    under_way: VecDeque<Proposal>,
-    /// An empty batch is under way for the sake of time.
-    advancing: bool,
-}
-
-struct Proposal {
-    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
-    advance: bool,
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) clock: Arc<LogicalClock>,
+    pub(super) estimates: Estimates,
+    /// What earlier lives keep after a member's opening, milliseconds; none in a cluster of one.
+    pub(super) grace_millis: u32,
 }
 
 /// openraft has stopped: this member can do nothing more.
@@ -52,32 +57,99 @@ struct Proposal {
 #[error("the log has stopped: {0}")]
 pub struct Stopped(String);
 
-enum Event {
-    Answered(Result<ClientWriteResult<TypeConfig>, oneshot::error::RecvError>),
-    Woken,
-}
-
 impl Proposer {
-    /// A proposer for `replica`.
-    pub(super) fn new(
-        raft: Raft<TypeConfig, StateMachine>,
-        replica: Arc<Replica>,
-        outbox: Arc<Outbox>,
-        clock: Arc<LogicalClock>,
-    ) -> Self {
-        Self { raft, replica, outbox, clock, under_way: VecDeque::new(), advancing: false }
-    }
-
     /// Runs until openraft stops. Dropping the future loses nothing: what is under way is in the
-    /// outbox.
+    /// outboxes of its members.
     ///
     /// # Errors
     ///
     /// [`Stopped`] when openraft has ended.
-    pub(super) async fn run(mut self) -> Result<(), Stopped> {
+    pub(super) async fn run(self) -> Result<(), Stopped> {
         loop {
+            let leader = self.to_lead().await?;
+            if !self.take_over(leader).await? {
+                continue;
+            }
+            let ended = Term::new(&self, leader).run().await;
+            self.lanes.close();
+            self.clock.pause();
+            ended?;
+        }
+    }
+
+    /// Completes when this member leads.
+    async fn to_lead(&self) -> Result<LeaderId, Stopped> {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            if let Ok(leader) = self.raft.as_leader() {
+                return Ok(leader.to_committed_leader_id());
+            }
+            metrics.changed().await.map_err(|_| Stopped("openraft has ended".to_owned()))?;
+        }
+    }
+
+    fn leads(&self, leader: LeaderId) -> bool {
+        self.raft.as_leader().is_ok_and(|now| now.to_committed_leader_id() == leader)
+    }
+
+    /// Waits until everything that was committed before is applied, and goes on with the clock of the
+    /// leader before. Returns whether this member still leads.
+    async fn take_over(&self, leader: LeaderId) -> Result<bool, Stopped> {
+        while self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
+            self.raft.is_initialized().await.map_err(|fatal| Stopped(fatal.to_string()))?;
+            if !self.leads(leader) {
+                return Ok(false);
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        let estimate = match self.clock.is_running() {
+            true => None,
+            false => (self.estimates)().await,
+        };
+        self.replica.with_state(|state| {
+            self.clock.lead(state.queue.now(), estimate);
+            self.lanes.open(&state.queue);
+        });
+        self.outbox.restart();
+        tracing::info!(target: "beanpole", term = leader.term, "this member leads");
+        Ok(self.leads(leader))
+    }
+}
+
+struct Proposal {
+    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+    advance: bool,
+}
+
+/// One term of leading.
+struct Term<'a> {
+    proposer: &'a Proposer,
+    leader: LeaderId,
+    under_way: VecDeque<Proposal>,
+    /// An empty batch is under way for the sake of time.
+    advancing: bool,
+    metrics: ServerMetrics,
+}
+
+type Answer = Result<ClientWriteResult<TypeConfig>, oneshot::error::RecvError>;
+
+enum Event {
+    Answered(Answer),
+    Woken,
+}
+
+impl<'a> Term<'a> {
+    fn new(proposer: &'a Proposer, leader: LeaderId) -> Self {
+        let metrics = proposer.raft.server_metrics();
+        Self { proposer, leader, under_way: VecDeque::new(), advancing: false, metrics }
+    }
+
+    /// Runs until this member does not lead any more. What is under way then may be lost or not: its
+    /// members send it again.
+    async fn run(mut self) -> Result<(), Stopped> {
+        while self.proposer.leads(self.leader) {
             // One reading for both questions: a deadline that passes between two would be slept over.
-            let now = self.clock.now();
+            let now = self.proposer.clock.now();
             while self.under_way.len() < PROPOSALS_MAX {
                 let Some(batch) = self.next_batch(now) else { break };
                 self.propose(batch).await?;
@@ -87,63 +159,86 @@ impl Proposer {
                 Event::Answered(answer) => self.answered(answer).await?,
             }
         }
+        Ok(())
     }
 
     fn next_batch(&mut self, now: LogicalTime) -> Option<Arc<Batch>> {
-        if let Some(batch) = self.outbox.take(now) {
-            return Some(batch);
+        let parts = self.parts();
+        if !parts.is_empty() {
+            return Some(Arc::new(Batch { now, parts }));
         }
-        let due = self.replica.deadline().is_some_and(|deadline| deadline <= now);
+        let due = self.deadline().is_some_and(|deadline| deadline <= now);
         if !due || self.advancing {
             return None;
         }
         self.advancing = true;
-        Some(Arc::new(Batch { now, parts: Vec::new() }))
+        Some(Arc::new(Batch { now, parts }))
+    }
+
+    /// As much of what waits as goes into one entry, this member's own first.
+    fn parts(&self) -> Vec<Part> {
+        let (mut parts, mut weight) = (Vec::new(), Weight::default());
+        while !weight.fills_entry()
+            && let Some(part) = self.proposer.outbox.take()
+        {
+            weight.add(Weight::of(&part));
+            parts.push(part);
+        }
+        self.proposer.lanes.fill(&mut parts, &mut weight);
+        for part in &mut parts {
+            if let Part::Open { grace_millis, .. } = part {
+                *grace_millis = self.grace_millis();
+            }
+        }
+        parts
+    }
+
+    fn grace_millis(&self) -> u32 {
+        let alone = self.proposer.raft.voter_ids().count() <= 1;
+        if alone { 0 } else { self.proposer.grace_millis }
     }
 
     async fn propose(&mut self, batch: Arc<Batch>) -> Result<(), Stopped> {
         let advance = batch.parts.is_empty();
         let (responder, result) = ProgressResponder::complete_only();
-        self.raft
-            .client_write_ff(Command(batch), Some(responder))
-            .await
-            .map_err(|fatal| Stopped(fatal.to_string()))?;
+        let request = self.proposer.raft.write(Command(batch)).with_leader(self.leader);
+        request.responder(responder).await.map_err(|fatal| Stopped(fatal.to_string()))?;
         self.under_way.push_back(Proposal { result, advance });
         Ok(())
     }
 
     async fn next_event(&mut self, now: LogicalTime) -> Event {
         let sleep = self.sleep(now);
-        let Some(oldest) = self.under_way.front_mut() else {
-            tokio::select! {
-                biased;
-                () = self.outbox.woken() => {}
-                () = tokio::time::sleep(sleep) => {}
+        let outbox = &self.proposer.outbox;
+        let answered = async {
+            match self.under_way.front_mut() {
+                Some(oldest) => (&mut oldest.result).await,
+                None => std::future::pending().await,
             }
-            return Event::Woken;
         };
         tokio::select! {
             biased;
-            answer = &mut oldest.result => Event::Answered(answer),
-            () = self.outbox.woken() => Event::Woken,
+            answer = answered => Event::Answered(answer),
+            () = outbox.woken() => Event::Woken,
             () = tokio::time::sleep(sleep) => Event::Woken,
+            _ = self.metrics.changed() => Event::Woken,
         }
     }
 
+    /// When the next entry is needed for the sake of time.
+    fn deadline(&self) -> Option<LogicalTime> {
+        self.proposer.replica.deadline(ADVANCE_GAP)
+    }
+
     fn sleep(&self, now: LogicalTime) -> Duration {
-        match self.replica.deadline() {
+        match self.deadline() {
             _ if self.advancing => SLEEP_MAX,
-            Some(LogicalTime(deadline)) if deadline > now.0 => {
-                LogicalTime(deadline).since(now).min(SLEEP_MAX)
-            }
+            Some(deadline) if deadline > now => deadline.since(now).min(SLEEP_MAX),
             Some(_) | None => SLEEP_MAX,
         }
     }
 
-    async fn answered(
-        &mut self,
-        answer: Result<ClientWriteResult<TypeConfig>, oneshot::error::RecvError>,
-    ) -> Result<(), Stopped> {
+    async fn answered(&mut self, answer: Answer) -> Result<(), Stopped> {
         let proposal = self.under_way.pop_front().expect("the oldest has just been answered");
         self.advancing &= !proposal.advance;
         match answer {
@@ -154,13 +249,30 @@ impl Proposer {
             Ok(Err(error)) => return Err(Stopped(error.to_string())),
             Err(_) => return Err(Stopped("a proposal was dropped".into())),
         }
-        // What follows a refused proposal is a gap to the state, so all of it starts again.
-        while let Some(later) = self.under_way.pop_front() {
-            later.result.await.map_err(|_| Stopped("a proposal was dropped".into()))?.ok();
+        if self.settle().await {
+            tokio::time::sleep(RETRY).await;
+            let Proposer { replica, lanes, outbox, .. } = self.proposer;
+            replica.with_state(|state| lanes.open(&state.queue));
+            outbox.restart();
         }
-        self.advancing = false;
-        tokio::time::sleep(RETRY).await;
-        self.outbox.restart();
         Ok(())
+    }
+
+    /// Waits for the rest of what is under way: behind a refused proposal it is a gap to the state.
+    /// Once the last has its answer, the state has applied all that was accepted. Returns false when
+    /// this member does not lead any more.
+    async fn settle(&mut self) -> bool {
+        self.advancing = false;
+        while let Some(later) = self.under_way.front_mut() {
+            tokio::select! {
+                _ = &mut later.result => drop(self.under_way.pop_front()),
+                _ = self.metrics.changed() => {
+                    if !self.proposer.leads(self.leader) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
     }
 }

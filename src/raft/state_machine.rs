@@ -5,21 +5,24 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::life::{Life, Signature};
 use super::log_store::LogStore;
 use super::outbox::Outbox;
+use super::reads::Ask;
 use super::types::{
     Command, Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig,
 };
 use crate::clock::LogicalClock;
 use crate::queue::{
-    ConnectionNumber, Incarnation, LogicalTime, MemberId, Observer, Outcome, Part, Queue, SessionId,
+    ConnectionNumber, LogicalTime, Observer, Outcome, Queue, SessionId,
 };
 
 /// The deadline that says "at once": a continuation waits for its next entry.
@@ -36,31 +39,16 @@ pub trait Owner: Send + Sync {
     fn before_op(&self, queue: &Queue, now: LogicalTime, connection: ConnectionNumber);
     /// What an op of `connection` came to.
     fn outcome(&self, connection: ConnectionNumber, outcome: Outcome);
-    /// The leader has confirmed that the queue is up to date: `connection` may be answered from it.
-    fn answer_reads(&self, queue: &Queue, now: LogicalTime, connection: ConnectionNumber);
+    /// The leader has confirmed that the queue is up to date: what the connection asked for may be
+    /// answered from it.
+    fn answer_reads(&self, queue: &Queue, now: LogicalTime, asked: (ConnectionNumber, Ask));
     /// No more outcomes for now: replies may leave.
     fn send_replies(&self);
 }
 
-/// One life of this member, as its ops are signed.
-#[derive(Clone, Copy, Debug)]
-pub struct Signature {
-    /// This member.
-    pub member: MemberId,
-    /// Its life.
-    pub incarnation: Incarnation,
-}
-
-impl Signature {
-    fn is_opened_by(self, part: &Part) -> bool {
-        matches!(part, Part::Open { member, incarnation, .. }
-            if *member == self.member && *incarnation == self.incarnation)
-    }
-}
-
 /// A member's copy of the queue.
 pub struct Replica {
-    signature: Signature,
+    life: Arc<Life>,
     clock: Arc<LogicalClock>,
     log: LogStore,
     outbox: Arc<Outbox>,
@@ -68,7 +56,13 @@ pub struct Replica {
     state: Mutex<ReplicaState>,
     /// When the next timer is due, nanoseconds of logical time.
     deadline: AtomicU64,
-    life_opened: Notify,
+    /// Logical time of the last entry.
+    entry_at: AtomicU64,
+    /// The index of the last entry applied.
+    applied_index: AtomicU64,
+    applied_more: Notify,
+    /// The present life is over and another is wanted.
+    is_life_over: AtomicBool,
 }
 
 /// What applying changes.
@@ -101,7 +95,7 @@ impl ReplicaState {
 impl Replica {
     /// A replica at the point `state` has reached.
     pub fn new(
-        signature: Signature,
+        life: Arc<Life>,
         clock: Arc<LogicalClock>,
         log: LogStore,
         outbox: Arc<Outbox>,
@@ -109,15 +103,20 @@ impl Replica {
         state: ReplicaState,
     ) -> Self {
         let deadline = AtomicU64::new(deadline_of(&state.queue));
+        let entry_at = AtomicU64::new(state.queue.now().0);
+        let applied_index = AtomicU64::new(state.applied.map_or(0, |id| id.index));
         Self {
-            signature,
+            life,
             clock,
             log,
             outbox,
             owner,
             state: Mutex::new(state),
             deadline,
-            life_opened: Notify::new(),
+            entry_at,
+            applied_index,
+            applied_more: Notify::new(),
+            is_life_over: AtomicBool::new(false),
         }
     }
 
@@ -126,24 +125,66 @@ impl Replica {
         look(&mut self.state.lock())
     }
 
-    /// When the next entry is needed for the sake of time alone; `None` when never.
-    pub fn deadline(&self) -> Option<LogicalTime> {
-        let deadline = self.deadline.load(Ordering::Acquire);
-        (deadline != DEADLINE_NEVER).then_some(LogicalTime(deadline))
+    /// When the next entry is needed for the sake of time alone; `None` when never. For timers no
+    /// sooner than `gap` after the last entry, for what one entry could not finish at once.
+    pub fn deadline(&self, gap: Duration) -> Option<LogicalTime> {
+        match self.deadline.load(Ordering::Acquire) {
+            DEADLINE_NEVER => None,
+            DEADLINE_NOW => Some(LogicalTime(DEADLINE_NOW)),
+            deadline => {
+                let last = LogicalTime(self.entry_at.load(Ordering::Acquire));
+                Some(LogicalTime(deadline).max(last.after(gap)))
+            }
+        }
     }
 
-    /// Completes when this member's life has been opened by the log.
+    /// The index of the last entry applied.
+    pub fn applied_index(&self) -> u64 {
+        self.applied_index.load(Ordering::Acquire)
+    }
+
+    /// Completes when the entry at `index` has been applied.
+    pub async fn applied_to(&self, index: u64) {
+        loop {
+            let more = self.applied_more.notified();
+            if self.applied_index() >= index {
+                return;
+            }
+            more.await;
+        }
+    }
+
+    /// Completes when this member's present life has been opened by the log.
     pub async fn opened(&self) {
-        self.life_opened.notified().await;
+        loop {
+            let more = self.applied_more.notified();
+            if self.is_open() {
+                return;
+            }
+            more.await;
+        }
+    }
+
+    /// Whether this member's present life has been opened by the log.
+    pub fn is_open(&self) -> bool {
+        let Signature { member, incarnation } = self.life.signature();
+        self.with_state(|state| {
+            state.queue.last_applied(member).is_some_and(|(open, _)| open == incarnation)
+        })
+    }
+
+    /// Whether the cluster took this member's present life for over: it must begin another.
+    pub fn is_life_over(&self) -> bool {
+        self.is_life_over.load(Ordering::Acquire)
     }
 
     /// Answers what `connections` read, now that the leader has confirmed the state.
-    pub fn answer_reads(&self, connections: &[ConnectionNumber]) {
+    pub fn answer_reads(&self, connections: &[(ConnectionNumber, Ask)]) {
         {
             let state = self.state.lock();
             let now = self.clock.now().max(state.queue.now());
-            for connection in connections {
-                self.owner.answer_reads(&state.queue, now, *connection);
+            for (connection, ask) in connections {
+                self.owner.answer_reads(&state.queue, now, (*connection, *ask));
             }
         }
         self.owner.send_replies();
@@ -158,20 +199,20 @@ impl Replica {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             }
             Payload::Normal(Command(batch)) => {
-                let signature = self.signature;
+                let signature = self.life.signature();
                 let now = self.clock.now().max(batch.now);
                 let mut observer =
                     OwnSessions { signature, now, owner: self.owner.as_ref(), ops: 0 };
                 state.queue.apply(batch, &mut observer);
                 state.applied_ops += 1 + observer.ops;
-                let last = state.queue.last_applied(signature.member);
-                self.outbox.applied(last, signature);
-                if batch.parts.iter().any(|part| signature.is_opened_by(part)) {
-                    self.life_opened.notify_one();
+                if let Some((incarnation, last)) = state.queue.last_applied(signature.member) {
+                    self.outbox.applied(incarnation, last);
                 }
+                self.entry_at.store(state.queue.now().0, Ordering::Release);
                 self.deadline.store(deadline_of(&state.queue), Ordering::Release);
             }
         }
+        self.applied_index.store(entry.log_id.index, Ordering::Release);
         self.log.applied(entry.log_id.index);
     }
 }
@@ -235,6 +276,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 responder.send(());
             }
         }
+        self.0.applied_more.notify_waiters();
         self.0.owner.send_replies();
         self.0.outbox.wake();
         Ok(())

@@ -26,9 +26,13 @@ impl fmt::Display for Command {
 
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(crate) type LeaderId = openraft::type_config::alias::CommittedLeaderIdOf<TypeConfig>;
 pub(crate) type Membership = openraft::Membership<u64, openraft::BasicNode>;
 pub(crate) type Payload = openraft::EntryPayload<Command, u64, openraft::BasicNode>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 pub(crate) type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, ()>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(crate) type Metrics = tokio::sync::watch::Receiver<openraft::RaftMetrics<TypeConfig>>;
+pub(crate) type ServerMetrics =
+    tokio::sync::watch::Receiver<openraft::metrics::RaftServerMetrics<TypeConfig>>;

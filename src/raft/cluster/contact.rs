@@ -1,0 +1,175 @@
+//! Keeps in touch with whoever leads: to be heard, to hear its clock, and to notice its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Cluster;
+use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
+use crate::link::{self, Caller, DialError, LinkError, LinkReader, LinkWriter, Purpose};
+use crate::queue::LogicalTime;
+
+/// How often to ping.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long to wait for the answer before the link is given up.
+const PONG_LIMIT: Duration = Duration::from_millis(400);
+
+/// How long dialling may take.
+const DIAL_LIMIT: Duration = Duration::from_millis(300);
+
+/// How long to wait before trying again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// How long the leader may take to confirm that it leads.
+const READ_INDEX_LIMIT: Duration = Duration::from_millis(500);
+
+/// How long others may take to tell their clocks.
+const CLOCK_LIMIT: Duration = Duration::from_millis(300);
+
+/// Runs for as long as it is polled.
+pub(super) async fn run(cluster: Arc<Cluster>) {
+    let mut metrics = cluster.raft.server_metrics();
+    loop {
+        let Some((leader, address)) = cluster.other_leader() else {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let ended = keep(&cluster, leader, &address).await;
+        if let Err(error) = &ended {
+            tracing::debug!(leader, %error, "lost touch with the leader");
+            if error.is_end_of_process() {
+                cluster.elections.lost(leader);
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ContactError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("its answer makes no sense")]
+    Malformed,
+}
+
+impl ContactError {
+    /// Whether the process at the other end is gone, as far as its kernel says.
+    fn is_end_of_process(&self) -> bool {
+        matches!(self, Self::Dial(DialError::Refused) | Self::Link(LinkError::Closed))
+    }
+}
+
+/// Pings one leader until it leads no more, or the link ends.
+async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), ContactError> {
+    let link = link::dial(&cluster.us, leader, address, Purpose::Control, DIAL_LIMIT).await?;
+    cluster.peers.reached(leader);
+    let (mut reader, mut writer) = link.split();
+    writer.feed(kind::HELLO, 0, &messages::bytes(&cluster.about));
+    writer.flush().await?;
+    reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
+    while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
+        let pong = ping(cluster, &mut reader, &mut writer).await?;
+        cluster.clock.follow(pong.now);
+        if pong.leads {
+            cluster.elections.heard(cluster.lease.tick());
+            if cluster.lease.heard(pong.sent) {
+                cluster.want_catch_up.notify_one();
+            }
+        }
+        if pong.differs {
+            cluster.fail("this member's state differs from that of two others, which agree");
+        }
+        // Nothing is expected now but the end of the link.
+        match tokio::time::timeout(INTERVAL, reader.next()).await {
+            Err(_) => {}
+            Ok(Ok(Some(_))) => return Err(ContactError::Malformed),
+            Ok(Ok(None)) => return Err(LinkError::Closed.into()),
+            Ok(Err(error)) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+async fn ping(
+    cluster: &Cluster,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<Pong, ContactError> {
+    let (applied, chain) = cluster.replica.digest();
+    let incarnation = cluster.life.signature().incarnation;
+    let ping = Ping { sent: cluster.lease.tick(), incarnation, applied, chain };
+    writer.feed(kind::PING, 0, &messages::bytes(&ping));
+    writer.flush().await?;
+    let answer = reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
+    messages::read(&answer.body).map_err(|_| ContactError::Malformed)
+}
+
+/// The leader's word on how far a reader must have applied. One link is kept for it.
+#[derive(Default)]
+pub(super) struct ReadLink {
+    link: tokio::sync::Mutex<Option<(u64, Caller)>>,
+}
+
+impl ReadLink {
+    /// Asks whoever leads; `None` when nobody answers.
+    pub(super) async fn read_index(&self, cluster: &Cluster) -> Option<u64> {
+        let Some((leader, address)) = cluster.other_leader() else {
+            return cluster.own_read_index().await.map(|answer| answer.index);
+        };
+        let mut kept = self.link.lock().await;
+        if kept.as_ref().is_none_or(|(to, _)| *to != leader) {
+            let dialled =
+                link::dial(&cluster.us, leader, &address, Purpose::Control, DIAL_LIMIT).await;
+            *kept = Some((leader, Caller::new(dialled.ok()?)));
+        }
+        let (_, caller) = kept.as_mut()?;
+        let answer = caller.call(kind::READ_INDEX, &[], READ_INDEX_LIMIT).await;
+        let Ok(frame) = answer else {
+            *kept = None;
+            return None;
+        };
+        if frame.kind != kind::READ_INDEX {
+            return None;
+        }
+        let answer: ReadIndexMessage = messages::read(&frame.body).ok()?;
+        cluster.clock.follow(answer.now);
+        Some(answer.index)
+    }
+}
+
+/// What the others know of the cluster's time: the greatest that runs, else the least estimate, this
+/// member's included (DESIGN D5).
+pub(super) async fn estimate(cluster: Arc<Cluster>) -> Option<LogicalTime> {
+    let asked = cluster.others().into_iter().map(|(member, address)| {
+        let cluster = Arc::clone(&cluster);
+        async move { ask_clock(&cluster, member, &address).await }
+    });
+    let answers: Vec<ClockMessage> =
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+    let running = answers.iter().filter(|clock| clock.is_running).map(|clock| clock.now).max();
+    running.or_else(|| answers.iter().map(|clock| clock.now).chain([cluster.clock.now()]).min())
+}
+
+async fn ask_clock(cluster: &Cluster, member: u64, address: &str) -> Option<ClockMessage> {
+    let answer = ask(cluster, (member, address), kind::CLOCK, &[], CLOCK_LIMIT).await?;
+    messages::read(&answer).ok()
+}
+
+/// One question over a link of its own. `None` when it fails or is refused.
+pub(super) async fn ask(
+    cluster: &Cluster,
+    (member, address): (u64, &str),
+    kind: u8,
+    body: &[u8],
+    limit: Duration,
+) -> Option<bytes::Bytes> {
+    let dialled = link::dial(&cluster.us, member, address, Purpose::Control, DIAL_LIMIT).await;
+    let mut caller = Caller::new(dialled.ok()?);
+    let answer = caller.call(kind, body, limit).await.ok()?;
+    (answer.kind == kind).then_some(answer.body)
+}

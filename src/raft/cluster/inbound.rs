@@ -1,0 +1,277 @@
+//! Serves the other members: each link by what it was opened for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use openraft::ReadPolicy;
+use openraft::raft::AppendEntriesResponse;
+use tokio::sync::mpsc;
+
+use super::super::lanes::Offer;
+use super::super::types::TypeConfig;
+use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
+use super::Cluster;
+use crate::link::{self, Frame, Link, LinkError, LinkReader, LinkWriter, Peer, Purpose};
+use crate::queue::{MemberId, Part};
+
+/// Requests of entries that may wait to be taken on. Each holds at most what one read of the log
+/// takes.
+const APPENDS_MAX: usize = 8;
+
+/// How long a member that has just connected may have to wait until this one has begun to lead.
+const LEAD_LIMIT: Duration = Duration::from_secs(1);
+
+type Append = openraft::raft::AppendEntriesRequest<TypeConfig>;
+
+/// Serves a link until it ends.
+pub(super) async fn serve(cluster: Arc<Cluster>, peer: Peer, link: Link) {
+    let (member, purpose) = (peer.member, peer.purpose);
+    tracing::debug!(member, ?purpose, "link opened");
+    let ended = match purpose {
+        Purpose::Append => serve_appends(&cluster, link).await,
+        Purpose::Heartbeat => {
+            link::serve(link, |frame| answer_vote(Arc::clone(&cluster), frame)).await
+        }
+        Purpose::Control => serve_control(&cluster, member, link).await,
+        Purpose::Ops => serve_ops(&cluster, MemberId(member), link).await,
+        Purpose::Snapshot | Purpose::Join => Ok(()),
+    };
+    match ended {
+        Ok(()) => tracing::debug!(member, ?purpose, "link ended"),
+        Err(error) => tracing::debug!(member, ?purpose, %error, "link broken"),
+    }
+}
+
+/// Passes entries on to openraft as they come, and its answers back, in the same order.
+async fn serve_appends(cluster: &Arc<Cluster>, link: Link) -> Result<(), LinkError> {
+    let (reader, mut writer) = link.split();
+    let (sender, requests) = mpsc::channel(APPENDS_MAX);
+    let reading = read_appends(Arc::clone(cluster), reader, sender);
+    let requests = futures_util::stream::unfold(requests, |mut requests| async move {
+        let request: Append = requests.recv().await?;
+        Some((request, requests))
+    });
+    let mut answers = std::pin::pin!(cluster.raft.stream_append(requests));
+    let answering = async {
+        while let Some(Ok(answer)) = answers.next().await {
+            writer.feed(kind::APPEND, 0, &messages::appended(&answer));
+            writer.flush().await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = reading => ended,
+        ended = answering => ended,
+    }
+}
+
+async fn read_appends(
+    cluster: Arc<Cluster>,
+    mut reader: LinkReader,
+    requests: mpsc::Sender<Append>,
+) -> Result<(), LinkError> {
+    while let Some(frame) = reader.next().await? {
+        let Ok((request, now)) = messages::read_append(&frame.body) else {
+            tracing::error!("entries came that this version cannot read");
+            return Ok(());
+        };
+        cluster.clock.follow(now);
+        if requests.send(request).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn answer_vote(cluster: Arc<Cluster>, frame: Frame) -> (u8, Vec<u8>) {
+    let answer = match frame.kind {
+        kind::APPEND => heartbeat(&cluster, &frame).await,
+        kind::VOTE => match messages::read_ask_vote(&frame.body) {
+            Ok(request) => {
+                let voted = cluster.raft.vote(request).await;
+                voted.map(|voted| messages::voted(&voted)).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        kind::PRE_VOTE => match messages::read_ask_vote(&frame.body) {
+            Ok(request) => {
+                let voted = cluster.raft.pre_vote(request).await;
+                voted.map(|voted| messages::voted(&voted)).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        kind::TRANSFER => match messages::read_transfer(&frame.body) {
+            Ok(request) => {
+                let answer = cluster.raft.handle_transfer_leader(request).await;
+                answer.map(|answer| messages::transferred(&answer)).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        other => Err(format!("unknown request {other}")),
+    };
+    match answer {
+        Ok(body) => (frame.kind, body),
+        Err(reason) => (kind::REFUSED, reason.into_bytes()),
+    }
+}
+
+async fn heartbeat(cluster: &Cluster, frame: &Frame) -> Result<Vec<u8>, String> {
+    let (request, now) = messages::read_append(&frame.body).map_err(|error| error.to_string())?;
+    cluster.clock.follow(now);
+    let prev = request.prev_log_id;
+    let answer = cluster.raft.append_entries(request).await.map_err(|error| error.to_string())?;
+    let answer = match answer {
+        AppendEntriesResponse::Success => Ok(None),
+        AppendEntriesResponse::PartialSuccess(at) => Ok(at),
+        AppendEntriesResponse::Conflict => {
+            Err(openraft::raft::StreamAppendError::Conflict(prev.unwrap_or_default()))
+        }
+        AppendEntriesResponse::HigherVote(vote) => {
+            Err(openraft::raft::StreamAppendError::HigherVote(vote))
+        }
+    };
+    Ok(messages::appended(&answer))
+}
+
+async fn serve_control(
+    cluster: &Arc<Cluster>,
+    member: u64,
+    link: Link,
+) -> Result<(), LinkError> {
+    let presence = &cluster.presence;
+    let connection = presence.connected(member);
+    let served =
+        link::serve(link, |frame| answer_control(Arc::clone(cluster), member, frame)).await;
+    presence.disconnected(member, connection);
+    served
+}
+
+async fn answer_control(cluster: Arc<Cluster>, member: u64, frame: Frame) -> (u8, Vec<u8>) {
+    let answer = match frame.kind {
+        kind::PING => messages::read(&frame.body)
+            .map(|ping| messages::bytes(&cluster.answer_ping(member, &ping)))
+            .map_err(|error| error.to_string()),
+        kind::READ_INDEX => match cluster.own_read_index().await {
+            Some(answer) => Ok(messages::bytes(&answer)),
+            None => Err("this member does not lead".to_owned()),
+        },
+        kind::CLOCK => {
+            let (now, is_running) = (cluster.clock.now(), cluster.clock.is_running());
+            Ok(messages::bytes(&ClockMessage { now, is_running }))
+        }
+        kind::HELLO => match messages::read(&frame.body) {
+            Ok(about) => {
+                cluster.presence.introduced(member, about);
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+        kind::GOODBYE => {
+            cluster.presence.goodbye(member);
+            Ok(Vec::new())
+        }
+        kind::ADMIN => match cluster.serve_admin(&frame.body).await {
+            Some(reply) => Ok(reply),
+            None => Err("a request that this version does not know".to_owned()),
+        },
+        other => Err(format!("unknown request {other}")),
+    };
+    match answer {
+        Ok(body) => (frame.kind, body),
+        Err(reason) => (kind::REFUSED, reason.into_bytes()),
+    }
+}
+
+impl Cluster {
+    /// As the leader: a member lives. Its answer grants the member a lease only while this member
+    /// leads a majority.
+    fn answer_ping(&self, member: u64, ping: &Ping) -> Pong {
+        let leads = self.leads_a_majority();
+        if leads {
+            self.presence.heard(member, self.lease.tick());
+        }
+        self.presence.digest(member, ping.applied, ping.chain);
+        let differs = leads && self.is_odd_one_out(member);
+        Pong { sent: ping.sent, now: self.clock.now(), leads, differs }
+    }
+
+    /// As the leader: what everything committed up to now means for a reader.
+    pub(super) async fn own_read_index(&self) -> Option<ReadIndexMessage> {
+        let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+        let index = confirmed.read_log_id().index();
+        Some(ReadIndexMessage { index, now: self.clock.now() })
+    }
+}
+
+/// Takes on the ops of a member, as long as this one leads.
+async fn serve_ops(cluster: &Cluster, member: MemberId, link: Link) -> Result<(), LinkError> {
+    let (mut reader, mut writer) = link.split();
+    let Ok(Some(mut round)) = tokio::time::timeout(LEAD_LIMIT, lane(cluster, member)).await else {
+        return Ok(());
+    };
+    start(&mut writer, round).await?;
+    loop {
+        let changed = cluster.lanes.changed();
+        match cluster.lanes.round(member) {
+            None => return Ok(()),
+            Some(now) if now != round => {
+                round = now;
+                start(&mut writer, round).await?;
+            }
+            Some(_) => {}
+        }
+        let frame = tokio::select! {
+            frame = reader.next() => frame?,
+            () = changed => continue,
+        };
+        let Some(frame) = frame else { return Ok(()) };
+        let Ok(part) = messages::read::<Part>(&frame.body) else {
+            tracing::error!(member = member.0, "ops came that this version cannot read");
+            return Ok(());
+        };
+        if is_of(&part, member) && !take_on(cluster, member, frame.id, &part).await {
+            return Ok(());
+        }
+    }
+}
+
+/// A new round with the member, as soon as this one leads; `None` when it does not.
+async fn lane(cluster: &Cluster, member: MemberId) -> Option<u64> {
+    loop {
+        let changed = cluster.lanes.changed();
+        let round = cluster.replica.with_state(|state| cluster.lanes.connect(member, &state.queue));
+        if round.is_some() {
+            return round;
+        }
+        changed.await;
+    }
+}
+
+/// Offers a part until there is room for it. Returns false when this member leads no more.
+async fn take_on(cluster: &Cluster, member: MemberId, round: u64, part: &Part) -> bool {
+    loop {
+        let changed = cluster.lanes.changed();
+        match cluster.lanes.offer(member, round, part) {
+            Offer::Taken | Offer::Restart(_) => {
+                cluster.outbox.wake();
+                return true;
+            }
+            Offer::Full => changed.await,
+            Offer::Closed => return false,
+        }
+    }
+}
+
+async fn start(writer: &mut LinkWriter, round: u64) -> Result<(), LinkError> {
+    writer.feed(kind::START, round, &[]);
+    writer.flush().await
+}
+
+/// A member may speak of itself alone.
+fn is_of(part: &Part, sender: MemberId) -> bool {
+    match part {
+        Part::Open { member, .. } | Part::Ops { member, .. } => *member == sender,
+        _ => false,
+    }
+}

@@ -1,0 +1,419 @@
+//! What an operator can do to a cluster while it serves.
+//!
+//! Whoever is asked passes the question on to the leader. One change is made at a time, each through
+//! the log; a newcomer is a learner until it has caught up, so that it never weakens the majority.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{BasicNode, ChangeMembers};
+
+use super::messages::{self, WelcomeMessage, kind};
+use super::presence;
+use super::{Cluster, Standing, contact};
+use crate::admin::{
+    Administrator, ClusterStatus, Contact, MemberStatus, PHASE_NO_MAJORITY, PHASE_REPLAYING,
+    PHASE_SERVING, REQUEST_LIMIT, Reply, Request, Role,
+};
+use crate::link::{self, Caller, Purpose};
+use crate::queue::{MemberId, Part};
+
+/// How long a newcomer may take to answer.
+const JOIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a newcomer may take to catch up. It goes on as a learner after that.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(45);
+
+/// How long one entry, or a change of leader, may take.
+const CHANGE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often to look whether something has happened.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Why nothing, or not all, was done.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("nobody leads at this moment: is a majority of the members up?")]
+    NoLeader,
+    #[error("the leader, member {0}, does not answer")]
+    LeaderSilent(u64),
+    #[error("another change is under way")]
+    Busy,
+    #[error("there is no member {0}")]
+    Unknown(u64),
+    #[error("{0} is a member already, as number {1}")]
+    AlreadyThere(String, u64),
+    #[error("{address} does not let itself be taken in: {source}")]
+    Join { address: String, source: link::DialError },
+    #[error("{address} did not take its number: {source}")]
+    Welcome { address: String, source: link::LinkError },
+    #[error("member {0} is the only voter: the cluster would be gone")]
+    LastVoter(u64),
+    #[error("only {up} of the {voters} voters that would be left are heard: the majority would be lost")]
+    Majority { up: usize, voters: usize },
+    #[error("member {0} is not heard")]
+    NotHeard(u64),
+    #[error("{0} did not happen in time; it may yet")]
+    TimedOut(&'static str),
+    #[error("the log refused: {0}")]
+    Log(String),
+}
+
+/// The commands of an operator, as this member carries them out.
+pub struct Administration {
+    pub(in super::super) cluster: Arc<Cluster>,
+}
+
+impl Administrator for Administration {
+    fn execute(&self, request: Request) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
+        Box::pin(async move { self.cluster.administer(request).await })
+    }
+}
+
+impl Cluster {
+    async fn administer(&self, request: Request) -> Reply {
+        let reply = match request {
+            Request::Init => {
+                let reason = "this member is part of a cluster already".to_owned();
+                return Reply::Refused { reason };
+            }
+            Request::Status => return Reply::Status(self.status().await),
+            Request::Check => return self.check().await,
+            other => match self.raft.as_leader() {
+                Ok(_) => self.change(other).await,
+                Err(_) => self.pass_on(&other).await,
+            },
+        };
+        reply.unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() })
+    }
+
+    /// Serves another member that passes its operator's request on. `None` when it cannot be read.
+    pub(super) async fn serve_admin(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let reply = match serde_json::from_slice(body).ok()? {
+            Request::Status => Reply::Status(self.own_status()),
+            other => match self.raft.as_leader() {
+                Ok(_) => self.change(other).await,
+                // One hop at most.
+                Err(_) => Err(Refusal::NoLeader),
+            }
+            .unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() }),
+        };
+        serde_json::to_vec(&reply).ok()
+    }
+
+    async fn pass_on(&self, request: &Request) -> Result<Reply, Refusal> {
+        let (leader, address) = self.other_leader().ok_or(Refusal::NoLeader)?;
+        let silent = || Refusal::LeaderSilent(leader);
+        let body = serde_json::to_vec(request).map_err(|_| silent())?;
+        let answer =
+            contact::ask(self, (leader, &address), kind::ADMIN, &body, REQUEST_LIMIT).await;
+        serde_json::from_slice(&answer.ok_or_else(silent)?).map_err(|_| silent())
+    }
+
+    async fn change(&self, request: Request) -> Result<Reply, Refusal> {
+        let Ok(_one_at_a_time) = self.changing.try_lock() else { return Err(Refusal::Busy) };
+        let text = match request {
+            Request::Add { address } => self.add(&address).await?,
+            Request::Remove { member } if member == self.member() => {
+                self.hand_over(None).await?;
+                return self.pass_on(&request).await;
+            }
+            Request::Remove { member } => self.remove(member).await?,
+            Request::Replace { member, .. } if member == self.member() => {
+                self.hand_over(None).await?;
+                return self.pass_on(&request).await;
+            }
+            Request::Replace { member, address } => self.replace(member, &address).await?,
+            Request::Transfer { to } => self.hand_over(to).await?,
+            Request::Init | Request::Status | Request::Check => {
+                unreachable!("these change nothing and are answered before")
+            }
+        };
+        tracing::info!(target: "beanpole", "{text}");
+        Ok(Reply::Done { text })
+    }
+
+    async fn add(&self, address: &str) -> Result<String, Refusal> {
+        let member = self.take_in(address).await?;
+        let voters = ChangeMembers::AddVoterIds(BTreeSet::from([member]));
+        self.change_members(voters, true).await?;
+        Ok(format!("{address} is member {member}, and votes"))
+    }
+
+    async fn remove(&self, member: u64) -> Result<String, Refusal> {
+        let voters = self.voters();
+        if !self.is_member(member) {
+            return Err(Refusal::Unknown(member));
+        }
+        if voters.contains(&member) {
+            let left: Vec<u64> = voters.iter().copied().filter(|voter| *voter != member).collect();
+            self.require_majority(&left, member)?;
+            let removed = ChangeMembers::RemoveVoters(BTreeSet::from([member]));
+            self.change_members(removed, false).await?;
+        } else {
+            let removed = ChangeMembers::RemoveNodes(BTreeSet::from([member]));
+            self.change_members(removed, false).await?;
+        }
+        self.log_says(Part::Remove { member: MemberId(member) }, "the end of its sessions", || {
+            self.replica.with_state(|state| {
+                state.queue.life(MemberId(member)).is_none_or(|life| life.is_removed)
+            })
+        })
+        .await?;
+        Ok(format!("member {member} is removed for good"))
+    }
+
+    async fn replace(&self, member: u64, address: &str) -> Result<String, Refusal> {
+        let voters = self.voters();
+        if !voters.contains(&member) {
+            return Err(Refusal::Unknown(member));
+        }
+        let left: Vec<u64> = voters.iter().copied().filter(|voter| *voter != member).collect();
+        if !left.is_empty() {
+            self.require_majority(&left, member)?;
+        }
+        let newcomer = self.take_in(address).await?;
+        let wanted = left.into_iter().chain([newcomer]).collect();
+        self.change_members(ChangeMembers::ReplaceAllVoters(wanted), false).await?;
+        self.log_says(Part::Remove { member: MemberId(member) }, "the end of its sessions", || {
+            self.replica.with_state(|state| {
+                state.queue.life(MemberId(member)).is_none_or(|life| life.is_removed)
+            })
+        })
+        .await?;
+        Ok(format!("{address} is member {newcomer}, in the place of member {member}"))
+    }
+
+    /// Lets another voter lead: `to`, or the one that has come farthest.
+    pub(in super::super) async fn hand_over_any(&self) -> bool {
+        self.hand_over(None).await.is_ok()
+    }
+
+    async fn hand_over(&self, to: Option<u64>) -> Result<String, Refusal> {
+        let to = match to {
+            Some(to) if !self.voters().contains(&to) => return Err(Refusal::Unknown(to)),
+            Some(to) if to == self.member() => return Ok(format!("member {to} leads already")),
+            Some(to) if self.contact(to) != Contact::Heard => return Err(Refusal::NotHeard(to)),
+            Some(to) => to,
+            None => {
+                let (furthest, _) = self.furthest_follower().ok_or(Refusal::NoLeader)?;
+                furthest
+            }
+        };
+        self.raft
+            .trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|fatal| Refusal::Log(fatal.to_string()))?;
+        let led = until(CHANGE_LIMIT, || self.other_leader().is_some()).await;
+        if !led {
+            return Err(Refusal::TimedOut("the change of leader"));
+        }
+        let leader = self.other_leader().map_or(to, |(leader, _)| leader);
+        Ok(format!("member {leader} leads"))
+    }
+
+    /// Gives a waiting process a number and brings it up to date as a learner.
+    async fn take_in(&self, address: &str) -> Result<u64, Refusal> {
+        if let Some((member, _)) = self.others().into_iter().find(|(_, there)| there == address) {
+            return Err(Refusal::AlreadyThere(address.to_owned(), member));
+        }
+        let dialled = link::dial(&self.us, 0, address, Purpose::Join, JOIN_LIMIT).await;
+        let link = dialled
+            .map_err(|source| Refusal::Join { address: address.to_owned(), source })?;
+        let member = self.replica.with_state(|state| state.queue.next_member());
+        self.log_says(Part::Enrol { member }, "its number", || {
+            self.replica.with_state(|state| state.queue.life(member).is_some())
+        })
+        .await?;
+        let welcome = messages::bytes(&WelcomeMessage { member: member.0 });
+        Caller::new(link)
+            .call(kind::WELCOME, &welcome, JOIN_LIMIT)
+            .await
+            .map_err(|source| Refusal::Welcome { address: address.to_owned(), source })?;
+        tracing::info!(target: "beanpole", member = member.0, address, "a member joins");
+        let added = self.raft.add_learner(member.0, BasicNode::new(address), true);
+        match tokio::time::timeout(CATCH_UP_LIMIT, added).await {
+            Ok(Ok(_)) => Ok(member.0),
+            Ok(Err(error)) => Err(Refusal::Log(error.to_string())),
+            Err(_) => Err(Refusal::TimedOut("its catching up")),
+        }
+    }
+
+    async fn change_members(
+        &self,
+        change: ChangeMembers<u64, BasicNode>,
+        retain: bool,
+    ) -> Result<(), Refusal> {
+        let changed = self.raft.change_membership(change, retain);
+        match tokio::time::timeout(CHANGE_LIMIT, changed).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Refusal::Log(error.to_string())),
+            Err(_) => Err(Refusal::TimedOut("the change of the membership")),
+        }
+    }
+
+    /// Puts a word of the leader's own into the log and waits for what it does.
+    async fn log_says(
+        &self,
+        part: Part,
+        what: &'static str,
+        is_done: impl Fn() -> bool,
+    ) -> Result<(), Refusal> {
+        self.lanes.push_own(part);
+        self.outbox.wake();
+        match until(CHANGE_LIMIT, is_done).await {
+            true => Ok(()),
+            false => Err(Refusal::TimedOut(what)),
+        }
+    }
+
+    fn require_majority(&self, left: &[u64], without: u64) -> Result<(), Refusal> {
+        if left.is_empty() {
+            return Err(Refusal::LastVoter(without));
+        }
+        let is_up = |member: &&u64| {
+            matches!(self.contact(**member), Contact::Here | Contact::Heard)
+        };
+        let (up, voters) = (left.iter().filter(is_up).count(), left.len());
+        match up > voters / 2 {
+            true => Ok(()),
+            false => Err(Refusal::Majority { up, voters }),
+        }
+    }
+
+    fn voters(&self) -> Vec<u64> {
+        self.look(|metrics| metrics.membership_config.voter_ids().collect())
+    }
+
+    fn is_member(&self, member: u64) -> bool {
+        self.look(|metrics| metrics.membership_config.nodes().any(|(id, _)| *id == member))
+    }
+
+    fn contact(&self, member: u64) -> Contact {
+        if member == self.member() {
+            return Contact::Here;
+        }
+        if self.raft.as_leader().is_err() {
+            return match self.other_leader().is_some_and(|(leader, _)| leader == member) {
+                true => Contact::Heard,
+                false => Contact::Unknown,
+            };
+        }
+        match self.presence.contact(member, &self.peers, self.lease.tick()) {
+            presence::Contact::Heard => Contact::Heard,
+            presence::Contact::Silent => Contact::Silent,
+            presence::Contact::Dead => Contact::Dead,
+        }
+    }
+
+    /// The leader's view if it answers, else this member's.
+    async fn status(&self) -> ClusterStatus {
+        let own = self.own_status();
+        match self.pass_on(&Request::Status).await {
+            Ok(Reply::Status(status)) => {
+                ClusterStatus { this_member: own.this_member, phase: own.phase, ..status }
+            }
+            Ok(_) | Err(_) => own,
+        }
+    }
+
+    fn own_status(&self) -> ClusterStatus {
+        let (jobs, last) = self.replica.with_state(|state| {
+            (state.queue.counters().current_jobs(), state.applied.map_or(0, |id| id.index))
+        });
+        let phase = match self.lease.standing() {
+            Standing::Cut if self.replica.is_open() => PHASE_NO_MAJORITY,
+            _ if self.replica.is_open() => PHASE_SERVING,
+            _ => PHASE_REPLAYING,
+        };
+        let (leader, term, mut members) = self.look(|metrics| {
+            let membership = metrics.membership_config.membership();
+            let voters: BTreeSet<u64> = membership.voter_ids().collect();
+            let member = |(id, node): (&u64, &BasicNode)| MemberStatus {
+                id: *id,
+                address: node.addr.clone(),
+                client_address: None,
+                role: match () {
+                    () if metrics.current_leader == Some(*id) => Role::Leader,
+                    () if voters.contains(id) => Role::Follower,
+                    () => Role::Learner,
+                },
+                contact: Contact::Unknown,
+                matched: matched(metrics, *id),
+                lag_entries: None,
+                version: None,
+            };
+            let members: Vec<_> = membership.nodes().map(member).collect();
+            (metrics.current_leader, metrics.current_term, members)
+        });
+        for member in &mut members {
+            member.contact = self.contact(member.id);
+            member.lag_entries = member.matched.map(|matched| last.saturating_sub(matched));
+            let about = match member.id == self.member() {
+                true => Some(self.about.clone()),
+                false => self.presence.about(member.id),
+            };
+            if let Some(about) = about {
+                member.client_address = Some(about.client_address);
+                member.version = Some(about.version);
+            }
+        }
+        ClusterStatus {
+            cluster: format!("{:032x}", self.us.cluster),
+            this_member: self.member(),
+            leader,
+            term,
+            phase: phase.to_owned(),
+            jobs: Some(jobs),
+            members,
+        }
+    }
+
+    /// Whether the others are a majority without this member.
+    async fn check(&self) -> Reply {
+        let status = self.status().await;
+        let voters: Vec<_> =
+            status.members.iter().filter(|member| member.role != Role::Learner).collect();
+        let others: Vec<_> = voters.iter().filter(|voter| voter.id != self.member()).collect();
+        let up = others.iter().filter(|voter| {
+            matches!(voter.contact, Contact::Here | Contact::Heard)
+                && voter.lag_entries.is_none_or(|lag| lag < LAG_ENTRIES_MAX)
+        });
+        let (up, needed) = (up.count(), voters.len() / 2 + 1);
+        let can_stop = status.leader.is_some() && up >= needed;
+        let reason = match status.leader {
+            None => "nobody leads at this moment".to_owned(),
+            Some(_) => format!(
+                "{up} of the other {} voters are up to date, {needed} are needed",
+                others.len()
+            ),
+        };
+        Reply::Check { can_stop, reason }
+    }
+}
+
+/// A member that is further behind does not count as one that could carry on.
+const LAG_ENTRIES_MAX: u64 = 10_000;
+
+fn matched(
+    metrics: &openraft::RaftMetrics<super::TypeConfig>,
+    member: u64,
+) -> Option<u64> {
+    if metrics.current_leader == Some(member) && member == metrics.id {
+        return metrics.last_log_index;
+    }
+    metrics.replication.as_ref()?.get(&member)?.as_ref().map(|id| id.index)
+}
+
+/// Waits for something to become so. Returns whether it did.
+async fn until(limit: Duration, is_so: impl Fn() -> bool) -> bool {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(limit, wait).await.is_ok()
+}

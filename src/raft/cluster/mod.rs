@@ -1,0 +1,204 @@
+//! What several members need that one does not.
+//!
+//! `network` and `inbound` carry openraft's calls over links, `messages` has their bytes. `forwarder`
+//! takes this member's ops to the leader. `contact` keeps in touch with it, `lease` says whether this
+//! member may speak for the cluster, `elections` when to ask for a new leader, `presence` what the
+//! leader thinks of the others. `pulse` is the clockwork of all of them. `membership` has the
+//! commands of an operator, `join` the way in.
+
+mod contact;
+mod elections;
+mod forwarder;
+mod inbound;
+pub(super) mod join;
+mod lease;
+mod membership;
+mod messages;
+pub(super) mod network;
+mod options;
+pub(super) mod peers;
+mod presence;
+mod pulse;
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use openraft::Raft;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+pub use lease::{Lease, Standing};
+pub use membership::Administration;
+pub use options::Timing;
+
+use super::lanes::Lanes;
+use super::life::Life;
+use super::log_store::LogStore;
+use super::outbox::Outbox;
+use super::proposer::Estimates;
+use super::reads::ReadIndex;
+use super::state_machine::{Owner, Replica, StateMachine};
+use super::types::{Metrics, TypeConfig};
+use crate::clock::LogicalClock;
+use crate::link::{MemberPort, Us};
+use contact::ReadLink;
+use elections::Elections;
+pub(super) use messages::About;
+use peers::Peers;
+use presence::Presence;
+
+/// What the tasks of a member share.
+pub(super) struct Cluster {
+    pub(super) us: Arc<Us>,
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) owner: Arc<dyn Owner>,
+    pub(super) log: LogStore,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) clock: Arc<LogicalClock>,
+    pub(super) life: Arc<Life>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) timing: Timing,
+    elections: Elections,
+    presence: Presence,
+    reads: ReadLink,
+    metrics: Mutex<Metrics>,
+    want_catch_up: Notify,
+    failure: Mutex<Option<String>>,
+    failed: Notify,
+    about: About,
+    /// One change of the membership at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// What [`Cluster::new`] is made of.
+pub(super) struct ClusterParts {
+    pub(super) us: Arc<Us>,
+    pub(super) raft: Raft<TypeConfig, StateMachine>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) owner: Arc<dyn Owner>,
+    pub(super) log: LogStore,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) clock: Arc<LogicalClock>,
+    pub(super) life: Arc<Life>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) timing: Timing,
+    pub(super) about: About,
+}
+
+impl Cluster {
+    pub(super) fn new(parts: ClusterParts) -> Arc<Self> {
+        let metrics = Mutex::new(parts.raft.metrics());
+        Arc::new(Self {
+            us: parts.us,
+            replica: parts.replica,
+            owner: parts.owner,
+            log: parts.log,
+            outbox: parts.outbox,
+            lanes: Arc::default(),
+            clock: parts.clock,
+            life: parts.life,
+            lease: parts.lease,
+            peers: parts.peers,
+            elections: Elections::new(&parts.timing),
+            presence: Presence::new(&parts.timing),
+            timing: parts.timing,
+            about: parts.about,
+            reads: ReadLink::default(),
+            metrics,
+            raft: parts.raft,
+            want_catch_up: Notify::new(),
+            failure: Mutex::new(None),
+            failed: Notify::new(),
+            changing: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Starts the tasks of a member, and serves the others at `port` if there is one.
+    pub(super) fn run(self: &Arc<Self>, port: Option<MemberPort>) -> Vec<JoinHandle<()>> {
+        let mut tasks = vec![
+            tokio::spawn(pulse::run(Arc::clone(self))),
+            tokio::spawn(pulse::catch_up(Arc::clone(self))),
+            tokio::spawn(contact::run(Arc::clone(self))),
+            tokio::spawn(forwarder::run(Arc::clone(self))),
+        ];
+        if let Some(port) = port {
+            let cluster = Arc::clone(self);
+            let welcome = move |peer, link| {
+                drop(tokio::spawn(inbound::serve(Arc::clone(&cluster), peer, link)));
+            };
+            tasks.push(tokio::spawn(port.run(Arc::clone(&self.us), Arc::new(welcome))));
+        }
+        tasks
+    }
+
+    /// How reads find out what is committed.
+    pub(super) fn read_index(self: &Arc<Self>) -> ReadIndex {
+        let cluster = Arc::clone(self);
+        Arc::new(move || {
+            let cluster = Arc::clone(&cluster);
+            async move { cluster.reads.read_index(&cluster).await }.boxed()
+        })
+    }
+
+    /// How a new leader that has just started finds out what time it is.
+    pub(super) fn estimates(self: &Arc<Self>) -> Estimates {
+        let cluster = Arc::clone(self);
+        Arc::new(move || contact::estimate(Arc::clone(&cluster)).boxed())
+    }
+
+    /// The last figures of openraft.
+    fn look<R>(&self, look: impl FnOnce(&openraft::RaftMetrics<TypeConfig>) -> R) -> R {
+        look(&self.metrics.lock().borrow())
+    }
+
+    fn member(&self) -> u64 {
+        self.us.member
+    }
+
+    /// Who leads, when it is another member, and where it is.
+    fn other_leader(&self) -> Option<(u64, String)> {
+        self.look(|metrics| {
+            let leader = metrics.current_leader.filter(|leader| *leader != self.member())?;
+            let node = metrics.membership_config.membership().get_node(&leader)?;
+            Some((leader, node.addr.clone()))
+        })
+    }
+
+    /// The other members, and where they are.
+    fn others(&self) -> Vec<(u64, String)> {
+        self.look(|metrics| {
+            let nodes = metrics.membership_config.nodes();
+            let others = nodes.filter(|(member, _)| **member != self.member());
+            others.map(|(member, node)| (*member, node.addr.clone())).collect()
+        })
+    }
+
+    /// Whether this member leads and a majority has confirmed that a moment ago.
+    fn leads_a_majority(&self) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        let alone = self.look(|metrics| metrics.membership_config.voter_ids().count()) == 1;
+        let acked = leader.last_quorum_acked();
+        alone || acked.is_some_and(|acked| acked.elapsed() < self.timing.election_max)
+    }
+
+    /// The process can only end: `reason` says why.
+    fn fail(&self, reason: &str) {
+        self.failure.lock().get_or_insert_with(|| reason.to_owned());
+        self.failed.notify_one();
+    }
+
+    /// Completes when the process can only end.
+    pub(super) async fn failed(&self) -> String {
+        loop {
+            if let Some(reason) = self.failure.lock().clone() {
+                return reason;
+            }
+            self.failed.notified().await;
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! openraft's way to the other members: a link of its own for entries, for votes and heartbeats, and
+//! for snapshots, each dialled when it is needed and closed when an answer is late.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::message::{TransferLeaderRequest, TransferLeaderResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, VoteRequest, VoteResponse,
+};
+
+use super::super::types::{SnapshotOf, TypeConfig, Vote};
+use super::messages::{self, kind};
+use super::peers::Peers;
+use crate::clock::LogicalClock;
+use crate::link::{self, Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose, Us};
+
+/// Requests of entries under way to one member (openraft's own receiver takes 64).
+const APPENDS_MAX: usize = 16;
+
+/// How long a member may take to answer entries. It answers when they are on its disk.
+const APPEND_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long dialling may take.
+const DIAL_LIMIT: Duration = Duration::from_millis(300);
+
+/// Makes a way to a member for each purpose.
+#[derive(Clone)]
+pub(in super::super) struct Network {
+    pub(in super::super) us: Arc<Us>,
+    pub(in super::super) peers: Arc<Peers>,
+    pub(in super::super) clock: Arc<LogicalClock>,
+}
+
+/// A way to one member for one purpose.
+pub(in super::super) struct Way {
+    network: Network,
+    target: u64,
+    address: String,
+    purpose: Purpose,
+    caller: Option<Caller>,
+}
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+impl Network {
+    fn way(&self, target: u64, node: &openraft::BasicNode, purpose: Purpose) -> Way {
+        let (network, address) = (self.clone(), node.addr.clone());
+        Way { network, target, address, purpose, caller: None }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Way;
+
+    async fn new_client(&mut self, target: u64, node: &openraft::BasicNode) -> Way {
+        self.way(target, node, Purpose::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &openraft::BasicNode) -> Way {
+        self.way(target, node, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &openraft::BasicNode) -> Way {
+        self.way(target, node, Purpose::Snapshot)
+    }
+}
+
+impl Way {
+    async fn dial(&self, purpose: Purpose) -> Result<link::Link, DialError> {
+        let Network { us, peers, .. } = &self.network;
+        let dialled = link::dial(us, self.target, &self.address, purpose, DIAL_LIMIT).await;
+        match &dialled {
+            Ok(_) => peers.reached(self.target),
+            Err(DialError::Refused) => peers.refused(self.target),
+            Err(_) => {}
+        }
+        dialled
+    }
+
+    /// One request and its answer. A link that fails is closed: the next request dials anew.
+    async fn call(&mut self, kind: u8, body: &[u8], limit: Duration) -> Rpc<Frame> {
+        let caller = match &mut self.caller {
+            Some(caller) => caller,
+            none => {
+                // Votes have no client of their own in openraft; they go where heartbeats go.
+                let purpose = match self.purpose {
+                    Purpose::Append => Purpose::Heartbeat,
+                    other => other,
+                };
+                let (network, address) = (self.network.clone(), self.address.clone());
+                let way =
+                    Way { network, target: self.target, address, purpose, caller: None };
+                let link = way.dial(purpose).await.map_err(|error| unreachable(&error))?;
+                none.insert(Caller::new(link))
+            }
+        };
+        let answered = caller.call(kind, body, limit).await;
+        if answered.is_err() {
+            self.caller = None;
+        }
+        answered.map_err(|error| failed(&error))
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Way {
+    type SnapshotData = ();
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let body = messages::append(&request, self.network.clock.now());
+        let limit = match self.purpose {
+            Purpose::Heartbeat => option.hard_ttl(),
+            _ => APPEND_LIMIT,
+        };
+        let answer = self.call(kind::APPEND, &body, limit).await?;
+        Ok(match messages::read_appended(&answer.body).map_err(|error| failed(&error))? {
+            Ok(_) => AppendEntriesResponse::Success,
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let link = self.dial(Purpose::Append).await.map_err(|error| unreachable(&error))?;
+            let (reader, writer) = link.split();
+            let clock = Arc::clone(&self.network.clock);
+            let appends = Appends { input, reader, writer, clock, under_way: 0, is_over: false };
+            let stream: BoxStream<'s, _> =
+                Box::pin(futures_util::stream::unfold(appends, Appends::next));
+            Ok(stream)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let body = messages::ask_vote(&request);
+        let answer = self.call(kind::VOTE, &body, option.hard_ttl()).await?;
+        messages::read_voted(&answer.body).map_err(|error| failed(&error))
+    }
+
+    // The default grants every pre-vote, which would turn the precaution off.
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let body = messages::ask_vote(&request);
+        let answer = self.call(kind::PRE_VOTE, &body, option.hard_ttl()).await?;
+        messages::read_voted(&answer.body).map_err(|error| failed(&error))
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        _vote: Vote,
+        _snapshot: SnapshotOf,
+        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let error = io::Error::from(io::ErrorKind::Unsupported);
+        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let body = messages::transfer(&request);
+        let answer = self.call(kind::TRANSFER, &body, option.hard_ttl()).await?;
+        messages::read_transferred(&answer.body).map_err(|error| failed(&error))
+    }
+}
+
+/// A stream of entries to one member and of its answers, in the same order.
+struct Appends<S> {
+    input: S,
+    reader: LinkReader,
+    writer: LinkWriter,
+    clock: Arc<LogicalClock>,
+    under_way: usize,
+    is_over: bool,
+}
+
+enum Event {
+    Request(AppendEntriesRequest<TypeConfig>),
+    Answer(Result<Option<Frame>, LinkError>),
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
+    /// The next answer. Ends with the requests, or after an error.
+    async fn next(mut self) -> Option<(Rpc<StreamAppendResult<TypeConfig>>, Self)> {
+        loop {
+            if self.is_over {
+                return None;
+            }
+            match self.event().await? {
+                Event::Request(request) => {
+                    if let Err(error) = self.send(&request).await {
+                        return Some(self.end(failed(&error)));
+                    }
+                }
+                Event::Answer(Ok(Some(frame))) => {
+                    self.under_way -= 1;
+                    return Some(match messages::read_appended(&frame.body) {
+                        Ok(result) => (Ok(result), self),
+                        Err(error) => self.end(failed(&error)),
+                    });
+                }
+                Event::Answer(Ok(None)) => return Some(self.end(failed(&LinkError::Closed))),
+                Event::Answer(Err(error)) => return Some(self.end(failed(&error))),
+            }
+        }
+    }
+
+    async fn event(&mut self) -> Option<Event> {
+        if self.under_way == 0 {
+            return self.input.next().await.map(Event::Request);
+        }
+        let answer = self.reader.next_within(APPEND_LIMIT);
+        if self.under_way >= APPENDS_MAX {
+            return Some(Event::Answer(answer.await));
+        }
+        tokio::select! {
+            biased;
+            answer = answer => Some(Event::Answer(answer)),
+            request = self.input.next() => request.map(Event::Request),
+        }
+    }
+
+    async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), LinkError> {
+        self.writer.feed(kind::APPEND, 0, &messages::append(request, self.clock.now()));
+        self.writer.flush().await?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    fn end(mut self, error: RPCError<TypeConfig>) -> (Rpc<StreamAppendResult<TypeConfig>>, Self) {
+        self.is_over = true;
+        (Err(error), self)
+    }
+}
+
+fn unreachable(error: &DialError) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+fn failed<E: std::error::Error + 'static>(error: &E) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::new(error))
+}

@@ -1,0 +1,160 @@
+//! As the leader: which members are heard, which are only silent, and which are gone (DESIGN D15).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use parking_lot::Mutex;
+
+use super::lease::ticks;
+use super::messages::About;
+use super::options::Timing;
+use super::peers::Peers;
+use crate::queue::{MemberId, Part, Queue};
+
+/// How many digests of each member are kept: those of the last pings.
+const DIGESTS_MAX: usize = 32;
+
+/// How often the same word on a member is proposed while the state does not have it, ticks.
+const REPEAT_TICKS: u64 = 10;
+
+/// What the leader has seen of the other members.
+#[derive(Debug)]
+pub(super) struct Presence {
+    silent_ticks: u64,
+    dead_ticks: u64,
+    silent_release: bool,
+    members: Mutex<BTreeMap<u64, Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    heard_at: u64,
+    /// The newest control link, and whether it is there.
+    link: u64,
+    is_connected: bool,
+    said_goodbye: bool,
+    about: Option<About>,
+    /// When something was last proposed on it.
+    told_at: u64,
+    /// (index, running digest), oldest first.
+    digests: VecDeque<(u64, u64)>,
+}
+
+/// How a member is doing, as the leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contact {
+    Heard,
+    Silent,
+    Dead,
+}
+
+impl Presence {
+    pub(super) fn new(timing: &Timing) -> Self {
+        Self {
+            silent_ticks: ticks(timing.silent_after),
+            dead_ticks: ticks(timing.dead_after),
+            silent_release: timing.silent_release,
+            members: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// This member begins to lead: everybody counts as just heard.
+    pub(super) fn begin(&self, tick: u64) {
+        for seen in self.members.lock().values_mut() {
+            seen.heard_at = tick;
+            seen.said_goodbye = false;
+        }
+    }
+
+    /// A member has opened a control link. Returns which.
+    pub(super) fn connected(&self, member: u64) -> u64 {
+        let mut members = self.members.lock();
+        let seen = members.entry(member).or_default();
+        seen.link += 1;
+        seen.is_connected = true;
+        seen.said_goodbye = false;
+        seen.link
+    }
+
+    /// That link has ended.
+    pub(super) fn disconnected(&self, member: u64, link: u64) {
+        if let Some(seen) = self.members.lock().get_mut(&member) {
+            seen.is_connected &= seen.link != link;
+        }
+    }
+
+    /// A member was heard.
+    pub(super) fn heard(&self, member: u64, tick: u64) {
+        self.members.lock().entry(member).or_default().heard_at = tick;
+    }
+
+    /// A member has ended on purpose, its clients answered and gone.
+    pub(super) fn goodbye(&self, member: u64) {
+        self.members.lock().entry(member).or_default().said_goodbye = true;
+    }
+
+    /// Remembers what a member says of itself.
+    pub(super) fn introduced(&self, member: u64, about: About) {
+        self.members.lock().entry(member).or_default().about = Some(about);
+    }
+
+    /// What a member said of itself.
+    pub(super) fn about(&self, member: u64) -> Option<About> {
+        self.members.lock().get(&member)?.about.clone()
+    }
+
+    /// Remembers a member's running digest.
+    pub(super) fn digest(&self, member: u64, index: u64, chain: u64) {
+        let mut members = self.members.lock();
+        let digests = &mut members.entry(member).or_default().digests;
+        if digests.back().is_none_or(|(last, _)| *last < index) {
+            digests.push_back((index, chain));
+        }
+        if digests.len() > DIGESTS_MAX {
+            digests.pop_front();
+        }
+    }
+
+    /// The last digests of every member, oldest first.
+    pub(super) fn digests(&self) -> BTreeMap<u64, Vec<(u64, u64)>> {
+        let members = self.members.lock();
+        members.iter().map(|(id, seen)| (*id, seen.digests.iter().copied().collect())).collect()
+    }
+
+    /// How a member is doing at `tick`.
+    pub(super) fn contact(&self, member: u64, peers: &Peers, tick: u64) -> Contact {
+        let mut members = self.members.lock();
+        let seen =
+            members.entry(member).or_insert_with(|| Seen { heard_at: tick, ..Seen::default() });
+        let silence = tick.saturating_sub(seen.heard_at);
+        let refused = peers.refused_for(member).is_some_and(|ticks| ticks >= self.dead_ticks);
+        let gone = !seen.is_connected && refused && silence >= self.dead_ticks;
+        let given_up = self.silent_release && silence >= self.dead_ticks;
+        match () {
+            () if seen.said_goodbye || gone || given_up => Contact::Dead,
+            () if silence > self.silent_ticks => Contact::Silent,
+            () => Contact::Heard,
+        }
+    }
+
+    /// What the log should say of `member`, and does not say yet.
+    pub(super) fn word_on(&self, member: MemberId, queue: &Queue, peers: &Peers, tick: u64) -> Option<Part> {
+        let life = queue.life(member)?;
+        if life.is_over || life.is_removed || life.incarnation.0 == 0 {
+            return None;
+        }
+        let incarnation = life.incarnation;
+        let part = match self.contact(member.0, peers, tick) {
+            Contact::Dead => Part::EndLife { member, incarnation },
+            Contact::Silent if life.is_heard => Part::Hearing { member, incarnation, is_heard: false },
+            Contact::Heard if !life.is_heard => Part::Hearing { member, incarnation, is_heard: true },
+            Contact::Silent | Contact::Heard => return None,
+        };
+        let mut members = self.members.lock();
+        let seen = members.get_mut(&member.0)?;
+        let is_new = tick >= seen.told_at + REPEAT_TICKS || seen.told_at == 0;
+        is_new.then(|| {
+            seen.told_at = tick;
+            part
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The clockwork of a member: what it does at every tick.
+
+use std::sync::Arc;
+
+
+use tokio::time::MissedTickBehavior;
+
+use super::lease::{TICK, ticks};
+use super::Cluster;
+
+/// A leader whose own log has not got anything onto its disk for so long, while another member has,
+/// hands over.
+const HUNG_DISK: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// How often digests are compared, ticks.
+const DIGEST_TICKS: u64 = 50;
+
+/// Runs for as long as it is polled.
+pub(super) async fn run(cluster: Arc<Cluster>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pulse = Pulse { cluster, led: false, synced: 0, unsynced_ticks: 0, told_digest: false };
+    loop {
+        interval.tick().await;
+        pulse.beat().await;
+    }
+}
+
+/// Catches up after a moment of absence, whenever it is asked to.
+pub(super) async fn catch_up(cluster: Arc<Cluster>) {
+    let read_index = cluster.read_index();
+    loop {
+        cluster.want_catch_up.notified().await;
+        let index = super::super::reads::confirmed(&read_index).await;
+        cluster.replica.applied_to(index).await;
+        cluster.lease.caught_up();
+        cluster.owner.send_replies();
+    }
+}
+
+struct Pulse {
+    cluster: Arc<Cluster>,
+    led: bool,
+    /// Up to where the log was on disk at the last beat.
+    synced: u64,
+    /// For how many ticks it has not got on although there was something to write.
+    unsynced_ticks: u64,
+    told_digest: bool,
+}
+
+impl Pulse {
+    async fn beat(&mut self) {
+        let cluster = Arc::clone(&self.cluster);
+        cluster.lease.advance();
+        let tick = cluster.lease.tick();
+        cluster.peers.tick(tick);
+        let leads = cluster.raft.as_leader().is_ok();
+        if leads && !self.led {
+            cluster.presence.begin(tick);
+        }
+        self.led = leads;
+        match leads {
+            true => self.lead(tick).await,
+            false => self.follow(tick).await,
+        }
+    }
+
+    async fn lead(&mut self, tick: u64) {
+        let cluster = &self.cluster;
+        cluster.clock.pause();
+        if !cluster.leads_a_majority() {
+            return;
+        }
+        if cluster.lease.heard(tick) {
+            cluster.want_catch_up.notify_one();
+        }
+        let words: Vec<_> = cluster.replica.with_state(|state| {
+            let members = state.queue.members();
+            members
+                .filter(|member| member.0 != cluster.member())
+                .filter_map(|member| {
+                    cluster.presence.word_on(member, &state.queue, &cluster.peers, tick)
+                })
+                .collect()
+        });
+        if !words.is_empty() {
+            words.into_iter().for_each(|word| cluster.lanes.push_own(word));
+            cluster.outbox.wake();
+        }
+        if tick.is_multiple_of(DIGEST_TICKS) {
+            self.compare_digests();
+        }
+        self.watch_disk().await;
+    }
+
+    async fn follow(&mut self, tick: u64) {
+        self.unsynced_ticks = 0;
+        let cluster = &self.cluster;
+        let (term, leader, votes) = cluster.look(|metrics| {
+            let votes = metrics.membership_config.voter_ids().any(|id| id == cluster.member());
+            (metrics.current_term, metrics.current_leader, votes)
+        });
+        if votes && cluster.elections.is_due(tick, term, leader) {
+            // An error means that openraft has ended, which others notice.
+            cluster.raft.trigger().elect(true).await.ok();
+        }
+    }
+
+    /// Hands over when the disk hangs: the others go on without it, but what comes from here piles up.
+    async fn watch_disk(&mut self) {
+        let cluster = &self.cluster;
+        let (synced, last) = (cluster.log.synced_index(), cluster.log.last_index());
+        match synced > self.synced || synced >= last {
+            true => self.unsynced_ticks = 0,
+            false => self.unsynced_ticks += 1,
+        }
+        self.synced = synced;
+        if self.unsynced_ticks < ticks(HUNG_DISK) {
+            return;
+        }
+        if let Some((further, matched)) = cluster.furthest_follower()
+            && matched > synced
+        {
+            self.unsynced_ticks = 0;
+            tracing::error!(
+                target: "beanpole",
+                to = further,
+                "this member's disk hangs: handing over the lead"
+            );
+            cluster.raft.trigger().transfer_leader(further).await.ok();
+        }
+    }
+
+    /// Holds what the members say of their states against each other. A member that differs from two
+    /// others is told so when it pings; this one looks after itself.
+    fn compare_digests(&mut self) {
+        let cluster = &self.cluster;
+        let verdicts = cluster.digest_verdicts();
+        let differing: Vec<u64> =
+            verdicts.iter().filter(|(_, agrees)| !agrees).map(|(member, _)| *member).collect();
+        if differing.is_empty() || std::mem::replace(&mut self.told_digest, true) {
+            return;
+        }
+        tracing::error!(target: "beanpole", ?differing, "the states of members differ");
+        if differing.len() >= 2 && cluster.agree_with_each_other(&differing) {
+            cluster.fail("this member's state differs from that of two others, which agree");
+        }
+    }
+}
+
+impl Cluster {
+    /// The voter that has most of the log, and up to where.
+    pub(super) fn furthest_follower(&self) -> Option<(u64, u64)> {
+        self.look(|metrics| {
+            let replication = metrics.replication.as_ref()?;
+            let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+            let others = replication
+                .iter()
+                .filter(|(member, _)| **member != self.member() && voters.contains(member));
+            others.filter_map(|(member, at)| Some((*member, at.as_ref()?.index))).max_by_key(|(_, index)| *index)
+        })
+    }
+
+    /// For each member that can be compared: whether its newest digest is that of this member.
+    pub(super) fn digest_verdicts(&self) -> Vec<(u64, bool)> {
+        let digests = self.presence.digests();
+        let verdict = |reports: &[(u64, u64)]| {
+            reports
+                .iter()
+                .rev()
+                .find_map(|(index, chain)| Some(self.replica.digest_at(*index)? == *chain))
+        };
+        digests.iter().filter_map(|(member, reports)| Some((*member, verdict(reports)?))).collect()
+    }
+
+    fn agree_with_each_other(&self, members: &[u64]) -> bool {
+        let digests = self.presence.digests();
+        let Some((first, rest)) = members.split_first() else { return false };
+        rest.iter().all(|other| digests[other].iter().any(|report| digests[first].contains(report)))
+    }
+
+    /// As the leader: whether `member` differs from this member and another, which agree.
+    pub(super) fn is_odd_one_out(&self, member: u64) -> bool {
+        let verdicts = self.digest_verdicts();
+        verdicts.contains(&(member, false)) && verdicts.iter().any(|(_, agrees)| *agrees)
+    }
+}
