@@ -25,6 +25,9 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How long to leave the listener alone when a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long answers may take that are under way at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// The socket in a data directory. Removed when dropped.
 #[derive(Debug)]
 pub struct AdminSocket {
@@ -56,7 +59,26 @@ impl AdminSocket {
 
     /// Answers requests for as long as it is polled. Dropping it closes all its connections.
     pub async fn run(self, administrator: Arc<dyn Administrator>) {
+        self.run_until(administrator, std::future::pending()).await;
+    }
+
+    /// Answers requests until `end`, and then those that are under way, for a short while.
+    pub async fn run_until(
+        &self,
+        administrator: Arc<dyn Administrator>,
+        end: impl Future<Output = ()>,
+    ) {
         let mut connections = JoinSet::new();
+        tokio::select! {
+            () = self.accept(&mut connections, administrator) => {}
+            () = end => {}
+        }
+        let answered = async { while connections.join_next().await.is_some() {} };
+        // Who keeps its connection open after that loses it.
+        let _ = tokio::time::timeout(LAST_ANSWERS, answered).await;
+    }
+
+    async fn accept(&self, connections: &mut JoinSet<()>, administrator: Arc<dyn Administrator>) {
         loop {
             while connections.try_join_next().is_some() {}
             if connections.len() == CONNECTIONS_MAX {

@@ -38,6 +38,15 @@ impl Secret {
         Ok(Self(Sha256::digest(trimmed).into()))
     }
 
+    /// One that nobody else has.
+    pub fn random() -> Self {
+        let mut bytes = [0; 32];
+        let flags = rustix::rand::GetRandomFlags::empty();
+        let filled = rustix::rand::getrandom(&mut bytes, flags);
+        assert_eq!(filled, Ok(bytes.len()), "the kernel always has 32 random bytes");
+        Self(bytes)
+    }
+
     /// The proof of `parts`, to be sent or to be compared with one that came.
     pub(super) fn proof_over(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut proof =

@@ -118,6 +118,12 @@ impl Queue {
         MemberId(greatest.saturating_add(1))
     }
 
+    /// The members that are known and were not removed, in order.
+    pub fn members(&self) -> impl Iterator<Item = MemberId> {
+        let present = |member: &Member| member.facts.standing != Standing::Removed;
+        self.members.iter().filter(move |(_, member)| present(member)).map(|(id, _)| *id)
+    }
+
     /// The present life of a member. `None` when the member is unknown.
     pub fn life(&self, member: MemberId) -> Option<Life> {
         let facts = self.members.get(&member)?.facts;

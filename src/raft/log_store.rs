@@ -113,6 +113,11 @@ impl LogStore {
         self.shared.state.lock().synced
     }
 
+    /// The index of the last entry, on disk or not.
+    pub fn last_index(&self) -> u64 {
+        self.shared.state.lock().last.map_or(0, |last| last.index)
+    }
+
     /// Tells that entries up to `index` have been applied, so that memory need not keep them.
     pub fn applied(&self, index: u64) {
         self.shared.applied.store(index, Ordering::Relaxed);
@@ -362,6 +367,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if state.last.is_none_or(|last| last.index < log_id.index) {
             state.last = Some(log_id);
         }
+        // What is purged is in a durable checkpoint, also when it was never in this log.
+        state.synced = state.synced.max(log_id.index);
         state.shrink(log_id.index, 0);
         if let Some(wal) = &self.shared.wal {
             wal.purge(encoding::entry_id(&log_id));

@@ -2,11 +2,14 @@
 //!
 //! The way of an op: `outbox` numbers it, `proposer` packs it into an entry, `log_store` keeps the
 //! entry, `state_machine` applies it and tells the `Owner` of the connection. `upkeep` makes
-//! the files from which a restart begins, `reads` confirms that the queue is up to date, `node`
+//! the files from which a restart begins, `snapshot` sends them to other members, `reads` confirms that the queue is up to date, `node`
 //! starts and stops it all. `encoding` has the bytes, `transport` the way to other members.
 
+mod cluster;
 mod encoding;
 mod gauges;
+mod lanes;
+mod life;
 mod log_store;
 mod node;
 mod opening;
@@ -14,20 +17,23 @@ mod outbox;
 mod proposer;
 mod reads;
 mod runtime;
+mod snapshot;
 mod state_machine;
 #[cfg(test)]
 mod tests;
-mod transport;
 mod types;
 mod upkeep;
 
 pub use crate::storage::wal::SyncPolicy;
+pub use cluster::join::invited;
+pub use cluster::{Administration, Lease, Standing, Timing};
 pub use encoding::{DecodeError, recode_entry};
 pub use gauges::{LogFigures, StorageGauges};
-pub use node::{Node, Opened, StartError};
+pub use life::{Life, Signature};
+pub use node::{FIRST_MEMBER, Meeting, Node, Opened, StartError};
 pub use opening::{Durability, OpenError, OpenOptions};
 pub use outbox::Outbox;
 pub use proposer::Stopped;
-pub use reads::ReadRequests;
-pub use state_machine::{Owner, Signature};
+pub use reads::{Ask, ReadRequests};
+pub use state_machine::Owner;
 pub use upkeep::CheckpointLimits;

@@ -7,23 +7,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::{BasicNode, Config, Raft, ReadPolicy, SnapshotPolicy};
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
 use tokio::task::JoinHandle;
 
+use super::cluster::network::Network;
+use super::cluster::peers::Peers;
+use super::cluster::{About, Administration, Cluster, ClusterParts, Lease, Timing};
 use super::gauges::StorageGauges;
+use super::life::Life;
 use super::log_store::LogStore;
 use super::opening::{OpenError, OpenOptions, Parts, open};
 use super::outbox::Outbox;
 use super::proposer::{Proposer, Stopped};
 use super::reads::ReadRequests;
-use super::state_machine::{Owner, Replica, Signature, StateMachine};
-use super::transport::Alone;
+use super::snapshot::Receiver;
+use super::state_machine::{Owner, Replica, StateMachine};
 use super::types::TypeConfig;
 use super::upkeep::Upkeep;
-use crate::clock::LogicalClock;
+use crate::clock::Clock;
+use crate::link::{MemberPort, Secret, Us};
 
-/// How long to wait before asking again whether somebody leads.
-const LEADER_POLL: Duration = Duration::from_millis(1);
+/// The member that begins a cluster.
+pub const FIRST_MEMBER: u64 = 1;
+
+/// How long an end waits for another member to lead.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long to wait between two looks at whether openraft still runs.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The member could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +46,31 @@ pub enum StartError {
     /// openraft refused to start.
     #[error("the log could not be started: {0}")]
     Raft(String),
+    /// The directory is that of a member among others, and no member port is set.
+    #[error(
+        "this directory belongs to member {member} of a cluster of {members}: start it with a \
+         [cluster] table (--config)"
+    )]
+    NeedsCluster {
+        /// Which member.
+        member: u64,
+        /// How many there are.
+        members: usize,
+    },
+}
+
+/// How a member meets the others.
+pub struct Meeting {
+    /// Where it is dialled.
+    pub port: MemberPort,
+    /// That address, as others write it: HOST:PORT.
+    pub address: String,
+    /// Where its clients connect, for people.
+    pub client_address: String,
+    /// What all members of the cluster know.
+    pub secret: Secret,
+    /// How members judge each other.
+    pub timing: Timing,
 }
 
 impl StartError {
@@ -46,8 +83,11 @@ impl StartError {
 /// A member that has read its disk and does not take part yet.
 pub struct Opened {
     parts: Parts,
+    life: Arc<Life>,
     outbox: Arc<Outbox>,
     reads: Arc<ReadRequests>,
+    lease: Arc<Lease>,
+    meeting: Option<Meeting>,
 }
 
 impl Opened {
@@ -55,16 +95,21 @@ impl Opened {
     ///
     /// # Errors
     ///
-    /// [`StartError::Open`] says what is wrong with the directory; nothing was changed then.
-    pub fn open(options: OpenOptions) -> Result<Self, StartError> {
+    /// [`StartError`] says what is wrong with the directory; nothing was changed then.
+    pub fn open(options: OpenOptions, meeting: Option<Meeting>) -> Result<Self, StartError> {
+        let timing =
+            meeting.as_ref().map_or_else(Timing::default, |meeting| meeting.timing.clone());
+        let clock: Arc<dyn Clock> = Arc::clone(&options.clock);
         let parts = open(options)?;
-        let outbox = Arc::new(Outbox::new(parts.signature));
-        Ok(Self { parts, outbox, reads: Arc::new(ReadRequests::default()) })
+        let life = Arc::new(Life::new(parts.signature));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&life)));
+        let lease = Arc::new(Lease::new(clock, timing.lease));
+        Ok(Self { parts, life, outbox, reads: Arc::default(), lease, meeting })
     }
 
-    /// Under which name this life's ops go.
-    pub fn signature(&self) -> Signature {
-        self.parts.signature
+    /// Under which name ops go.
+    pub fn life(&self) -> Arc<Life> {
+        Arc::clone(&self.life)
     }
 
     /// Where connections put their ops.
@@ -77,66 +122,125 @@ impl Opened {
         Arc::clone(&self.reads)
     }
 
+    /// Whether clients may be answered.
+    pub fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&self.lease)
+    }
+
     /// How the disk is doing.
     pub fn gauges(&self) -> StorageGauges {
         self.parts.gauges.clone()
     }
 
-    /// Takes part: replays the log, leads, and opens this life. When it returns, commands that are
-    /// put into the outbox are carried out.
+    /// Takes part. When it returns, the member votes and applies; clients can be served once
+    /// [`Node::ready`] says so.
     ///
     /// # Errors
     ///
-    /// [`StartError::Raft`] when openraft does not start.
+    /// [`StartError::Raft`] when openraft does not start, [`StartError::NeedsCluster`] when there are
+    /// other members and no way to them.
     pub async fn start(self, owner: Arc<dyn Owner>) -> Result<Node, StartError> {
-        let Self { parts, outbox, reads } = self;
-        let member = parts.signature.member.0;
-        let log = LogStore::new(parts.wal.clone(), parts.log_start, Arc::clone(&parts.clock));
+        let Self { parts, life, outbox, reads, lease, meeting } = self;
+        let Parts { clock, wal, log_start, state, upkeep, receiving, cluster: cluster_id, .. } =
+            parts;
+        let member = life.member().0;
+        let members = state.membership.nodes().count();
+        if meeting.is_none() && members > 1 {
+            return Err(StartError::NeedsCluster { member, members });
+        }
+        let log = LogStore::new(wal, log_start, Arc::clone(&clock));
         let replica = Arc::new(Replica::new(
-            parts.signature,
-            Arc::clone(&parts.clock),
+            Arc::clone(&life),
+            Arc::clone(&clock),
             log.clone(),
             Arc::clone(&outbox),
-            owner,
-            parts.state,
+            Arc::clone(&owner),
+            state,
         ));
+        let (port, us, address, timing, about) = introduce(meeting, member, cluster_id);
+        let us = Arc::new(us);
+        let peers = Arc::new(Peers::default());
+        let network =
+            Network { us: Arc::clone(&us), peers: Arc::clone(&peers), clock: Arc::clone(&clock) };
         let machine = StateMachine(Arc::clone(&replica));
-        let raft = Raft::new(member, Arc::new(config()?), Alone, log.clone(), machine)
-            .await
-            .map_err(failed)?;
-        lead(&raft, member).await?;
-        replica.with_state(|state| parts.clock.raise(state.queue.now()));
-        let opened = replica.opened();
-        let mut node = Node::run(raft, &replica, &outbox, &reads, &parts.clock);
-        tokio::select! {
-            () = opened => {}
-            error = node.failed() => return Err(failed(error)),
-        }
-        let upkeep = Upkeep::new(node.raft.clone(), replica, log, parts.upkeep);
-        node.tasks.push(tokio::spawn(upkeep.run()));
-        Ok(node)
+        let config = Arc::new(config(&timing)?);
+        let raft =
+            Raft::new(member, config, network, log.clone(), machine).await.map_err(failed)?;
+        begin(&raft, member, &address).await?;
+        let grace_millis = u32::try_from(timing.dead_after.as_millis()).unwrap_or(u32::MAX);
+        let cluster = Cluster::new(ClusterParts {
+            us,
+            raft: raft.clone(),
+            replica: Arc::clone(&replica),
+            owner,
+            log: log.clone(),
+            outbox: Arc::clone(&outbox),
+            clock: Arc::clone(&clock),
+            life,
+            lease,
+            peers,
+            timing,
+            about,
+            receiver: receiving.map(|receiving| Receiver::new(receiving, Arc::clone(&replica))),
+        });
+        let proposer = Proposer {
+            raft: raft.clone(),
+            replica: Arc::clone(&replica),
+            outbox,
+            lanes: Arc::clone(&cluster.lanes),
+            clock,
+            estimates: cluster.estimates(),
+            grace_millis,
+        };
+        let mut tasks = cluster.run(port);
+        tasks.push(tokio::spawn(reads.run(cluster.read_index(), Arc::clone(&replica))));
+        let upkeep = Upkeep::new(raft.clone(), replica, log, upkeep);
+        tasks.push(tokio::spawn(upkeep.run()));
+        Ok(Node { raft, cluster, proposer: tokio::spawn(proposer.run()), tasks })
     }
+}
+
+/// What a member says of itself; one that meets nobody has a secret that nobody knows.
+fn introduce(
+    meeting: Option<Meeting>,
+    member: u64,
+    cluster: u128,
+) -> (Option<MemberPort>, Us, String, Timing, About) {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let Some(meeting) = meeting else {
+        let us = Us { cluster, member, secret: Secret::random() };
+        let about = About { client_address: String::new(), version };
+        return (None, us, String::new(), Timing::default(), about);
+    };
+    let us = Us { cluster, member, secret: meeting.secret };
+    let about = About { client_address: meeting.client_address, version };
+    (Some(meeting.port), us, meeting.address, meeting.timing, about)
 }
 
 /// A member that takes part.
 pub struct Node {
     raft: Raft<TypeConfig, StateMachine>,
+    cluster: Arc<Cluster>,
     proposer: JoinHandle<Result<(), Stopped>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Node {
-    fn run(
-        raft: Raft<TypeConfig, StateMachine>,
-        replica: &Arc<Replica>,
-        outbox: &Arc<Outbox>,
-        reads: &Arc<ReadRequests>,
-        clock: &Arc<LogicalClock>,
-    ) -> Self {
-        let proposer =
-            Proposer::new(raft.clone(), Arc::clone(replica), Arc::clone(outbox), Arc::clone(clock));
-        let reader = Arc::clone(reads).run(raft.clone(), Arc::clone(replica));
-        Self { raft, proposer: tokio::spawn(proposer.run()), tasks: vec![tokio::spawn(reader)] }
+    /// Completes when clients can be served: everything acknowledged before is applied, and the
+    /// member's life has been opened by the log.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let cluster = Arc::clone(&self.cluster);
+        async move {
+            cluster.replica.opened().await;
+            let mut standing = cluster.lease.watch();
+            let sound = standing.wait_for(|standing| *standing == super::Standing::Sound);
+            sound.await.expect("the lease lives as long as its watchers");
+        }
+    }
+
+    /// The commands of an operator.
+    pub fn administration(&self) -> Administration {
+        Administration { cluster: Arc::clone(&self.cluster) }
     }
 
     /// Completes when the log has stopped by itself: the process can only end.
@@ -152,11 +256,27 @@ impl Node {
                 Ok(()) => "a task of the log has ended".to_owned(),
                 Err(panicked) => panicked.to_string(),
             },
+            reason = self.cluster.failed() => reason,
+            reason = stopped(&self.raft) => reason,
         }
+    }
+
+    /// Lets another member lead, if this one does and there is another.
+    pub async fn hand_over(&self) {
+        let handed = tokio::time::timeout(HAND_OVER_LIMIT, self.cluster.hand_over_any());
+        if !handed.await.unwrap_or(false) {
+            tracing::warn!("no other member leads yet: the others will elect one");
+        }
+    }
+
+    /// Whether this member leads others.
+    pub fn leads_others(&self) -> bool {
+        self.raft.as_leader().is_ok() && self.raft.voter_ids().count() > 1
     }
 
     /// Stops. What was acknowledged is on disk, as always; what was not is lost or not.
     pub async fn stop(self) {
+        self.cluster.say_goodbye().await;
         self.proposer.abort();
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Err(error) = self.raft.shutdown().await {
@@ -165,17 +285,28 @@ impl Node {
     }
 }
 
+/// Completes when openraft has stopped by itself.
+async fn stopped(raft: &Raft<TypeConfig, StateMachine>) -> String {
+    loop {
+        if let Err(fatal) = &raft.metrics().borrow_watched().running_state {
+            return fatal.to_string();
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 fn failed(error: impl std::fmt::Display) -> StartError {
     StartError::Raft(error.to_string())
 }
 
 /// Settings by the reference on openraft, section 9, and DESIGN D11 and D15.
-fn config() -> Result<Config, StartError> {
+fn config(timing: &Timing) -> Result<Config, StartError> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: "beanpole".to_owned(),
-        heartbeat_interval: 60,
-        election_timeout_min: 200,
-        election_timeout_max: 400,
+        heartbeat_interval: millis(timing.heartbeat),
+        election_timeout_min: millis(timing.election_min),
+        election_timeout_max: millis(timing.election_max),
         enable_pre_vote: Some(true),
         // The default loses acknowledged entries with a log that is synced in the background.
         enable_leader_restore: Some(false),
@@ -195,19 +326,22 @@ fn config() -> Result<Config, StartError> {
     config.validate().map_err(failed)
 }
 
-/// Makes this member the leader of its cluster of one and waits until the log is replayed.
-async fn lead(raft: &Raft<TypeConfig, StateMachine>, member: u64) -> Result<(), StartError> {
-    if raft.is_initialized().await.map_err(failed)? {
-        raft.trigger().elect(false).await.map_err(failed)?;
-    } else {
-        let members = BTreeMap::from([(member, BasicNode::default())]);
-        raft.initialize(members).await.map_err(failed)?;
-    }
-    loop {
-        match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => return Ok(()),
-            Err(openraft::error::RaftError::Fatal(fatal)) => return Err(failed(fatal)),
-            Err(openraft::error::RaftError::APIError(_)) => tokio::time::sleep(LEADER_POLL).await,
+/// Begins a cluster, if this is its first member, and asks to lead at once if it is the only voter.
+async fn begin(
+    raft: &Raft<TypeConfig, StateMachine>,
+    member: u64,
+    address: &str,
+) -> Result<(), StartError> {
+    if !raft.is_initialized().await.map_err(failed)? {
+        if member == FIRST_MEMBER {
+            let members = BTreeMap::from([(member, BasicNode::new(address))]);
+            raft.initialize(members).await.map_err(failed)?;
         }
+        return Ok(());
     }
+    let voters: Vec<u64> = raft.voter_ids().collect();
+    if voters == [member] {
+        raft.trigger().elect(false).await.map_err(failed)?;
+    }
+    Ok(())
 }

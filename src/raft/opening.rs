@@ -5,16 +5,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, DecodeError, MembershipBytes};
 use super::gauges::{Room, StorageGauges};
+use super::life::Signature;
 use super::log_store::LogStart;
-use super::state_machine::{ReplicaState, Signature};
-use super::types::SnapshotMeta;
+use super::snapshot::{Receiving, SnapshotSource, Transfers, snapshot_meta};
+use super::state_machine::ReplicaState;
 use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
@@ -27,9 +28,6 @@ use crate::storage::identity::{DataDirectory, Identity, IdentityError};
 use crate::storage::reserve::Reserve;
 use crate::storage::wal::{EntryId, Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
-
-/// The member of a cluster of one.
-const FIRST_MEMBER: u64 = 1;
 
 /// Where jobs are kept.
 #[derive(Clone)]
@@ -57,8 +55,9 @@ pub struct OpenOptions {
     pub durability: Durability,
     /// The machine's clocks.
     pub clock: Arc<dyn Clock>,
-    /// Drawn at random: the name of the cluster, should one begin here.
-    pub cluster: u128,
+    /// To whom an empty directory is given: the first member of a cluster with a name drawn at
+    /// random, or who another cluster says.
+    pub newcomer: Owner,
     /// When a checkpoint is due.
     pub checkpoints: CheckpointLimits,
 }
@@ -113,20 +112,22 @@ pub(super) struct CheckpointMeta {
 
 pub(super) struct Parts {
     pub(super) signature: Signature,
+    pub(super) cluster: u128,
     pub(super) clock: Arc<LogicalClock>,
     pub(super) wal: Option<Arc<Wal>>,
     pub(super) log_start: LogStart,
     pub(super) state: ReplicaState,
     pub(super) gauges: StorageGauges,
     pub(super) upkeep: Option<DiskUpkeep>,
+    /// Where snapshots are received; nowhere without a data directory.
+    pub(super) receiving: Option<Receiving>,
 }
 
 pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
-    let OpenOptions { durability, clock, cluster, checkpoints } = options;
+    let OpenOptions { durability, clock, newcomer, checkpoints } = options;
     match durability {
-        Durability::Memory => Ok(in_memory(clock)),
+        Durability::Memory => Ok(in_memory(newcomer, clock)),
         Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
-            let newcomer = Owner { cluster, member: FIRST_MEMBER };
             let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
             Opening { disk, dir, directory, clock, limits: checkpoints }
                 .open(sync, segment_size_max)
@@ -134,15 +135,17 @@ pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
     }
 }
 
-fn in_memory(clock: Arc<dyn Clock>) -> Parts {
+fn in_memory(newcomer: Owner, clock: Arc<dyn Clock>) -> Parts {
     Parts {
-        signature: Signature { member: MemberId(FIRST_MEMBER), incarnation: Incarnation(1) },
+        signature: Signature { member: MemberId(newcomer.member), incarnation: Incarnation(1) },
+        cluster: newcomer.cluster,
         clock: Arc::new(LogicalClock::resume(clock, None, LogicalTime(0))),
         wal: None,
         log_start: LogStart::default(),
         state: ReplicaState::empty(),
         gauges: StorageGauges::default(),
         upkeep: None,
+        receiving: None,
     }
 }
 
@@ -173,7 +176,8 @@ impl Opening {
             background.handle(),
             Some(Arc::clone(&reserve)),
         )?;
-        let (state, chosen) = restore(&checkpoints, identity.owner.cluster)?;
+        let transfers = Arc::<Transfers>::default();
+        let (state, chosen) = restore(&checkpoints, identity.owner.cluster, &transfers)?;
         let (keep_free, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
         let options = WalOptions {
             sync,
@@ -181,19 +185,29 @@ impl Opening {
             keep_free_bytes: Arc::clone(&keep_free),
             ..self.wal_options(identity)
         };
-        let (wal, recovered) = self.open_log(options, &background)?;
+        let (wal, mut recovered) = self.open_log(options, &background)?;
         refuse_gap(&recovered, chosen.as_ref())?;
+        if let Some(applied) = &state.applied {
+            follow_checkpoint(&wal, &mut recovered, encoding::entry_id(applied))?;
+        }
         let incarnation = self.directory.raise_incarnation()?;
         self.directory.set_complete()?;
         let catalog = self.catalog(incarnation, &recovered, chosen.as_ref());
         let clock = self.logical_clock(&recovered, state.queue.now())?;
         let wal = Arc::new(wal);
+        let receiving = Receiving {
+            checkpoints: checkpoints.clone(),
+            cluster: identity.owner.cluster,
+            transfers: Arc::clone(&transfers),
+        };
         let upkeep = DiskUpkeep {
             disk: self.disk,
             directory: self.directory,
             background,
             reserve,
             checkpoints,
+            transfers,
+            taken_over: 0,
             catalog: Some(catalog),
             limits: self.limits,
             wal: Arc::clone(&wal),
@@ -203,6 +217,7 @@ impl Opening {
             parts: chosen.iter().map(checkpoint_part).collect(),
         };
         Ok(Parts {
+            cluster: identity.owner.cluster,
             signature: Signature {
                 member: MemberId(identity.owner.member),
                 incarnation: Incarnation(incarnation),
@@ -213,6 +228,7 @@ impl Opening {
             wal: Some(wal),
             state,
             upkeep: Some(upkeep),
+            receiving: Some(receiving),
         })
     }
 
@@ -304,6 +320,7 @@ pub(super) fn checkpoint_part(info: &CheckpointInfo) -> Part {
 fn restore(
     checkpoints: &Checkpoints,
     cluster: u128,
+    transfers: &Arc<Transfers>,
 ) -> Result<(ReplicaState, Option<CheckpointInfo>), OpenError> {
     let Some(choice) = checkpoints.newest_valid(cluster)? else {
         return Ok((ReplicaState::empty(), None));
@@ -312,26 +329,31 @@ fn restore(
         tracing::error!("{damaged}: the one before it is used");
     }
     let index = choice.chosen.head.applied_index;
-    let meta: CheckpointMeta = encoding::decode("checkpoint", &choice.chosen.head.meta)?;
-    let (term, member, applied_index) = meta.applied;
-    let applied = encoding::log_id(EntryId { term, member, index: applied_index });
-    let membership = encoding::stored_membership(&meta.membership)?;
-    let queue = restore_queue(checkpoints.read(cluster, index)?, index)?;
-    let snapshot = SnapshotMeta { last_log_id: Some(applied), last_membership: membership.clone() };
+    let snapshot = snapshot_meta(&choice.chosen.head.meta)?;
+    let queue = restore_queue(checkpoints.read(cluster, index)?, index, &AtomicU64::new(0))?;
     let state = ReplicaState {
         queue,
-        applied: Some(applied),
-        membership,
+        applied: snapshot.last_log_id,
+        membership: snapshot.last_membership.clone(),
         snapshot: Some(snapshot),
-        applied_ops: 0,
+        source: Some(SnapshotSource::open(checkpoints, choice.chosen.clone(), transfers)?),
+        ..ReplicaState::empty()
     };
     Ok((state, Some(choice.chosen)))
 }
 
-fn restore_queue(mut reader: CheckpointReader, index: u64) -> Result<Queue, OpenError> {
+/// The state in a checkpoint, all of which is verified. Counts the records in `loaded`.
+pub(super) fn restore_queue(
+    mut reader: CheckpointReader,
+    index: u64,
+    loaded: &AtomicU64,
+) -> Result<Queue, OpenError> {
     let mut failed = None;
     let records = std::iter::from_fn(|| match next_record(&mut reader) {
-        Ok(record) => record,
+        Ok(record) => {
+            loaded.fetch_add(1, Ordering::Relaxed);
+            record
+        }
         Err(error) => {
             failed = Some(error);
             None
@@ -356,6 +378,28 @@ fn refuse_gap(recovered: &Recovered, chosen: Option<&CheckpointInfo>) -> Result<
         true => Err(OpenError::Gap { purged: purged.index, checkpoint }),
         false => Ok(()),
     }
+}
+
+/// Has the log follow a checkpoint that came from another member and became durable before the log
+/// was told: one beyond the end of the log, or one that shows that the end was never committed.
+fn follow_checkpoint(
+    wal: &Wal,
+    recovered: &mut Recovered,
+    applied: EntryId,
+) -> Result<(), OpenError> {
+    let purged = recovered.purged.map(|purged| purged.index);
+    if purged >= Some(applied.index) {
+        return Ok(());
+    }
+    let read = wal.read(applied.index, applied.index + 1, 1)?;
+    if read.first().is_some_and(|(id, _)| *id == applied) {
+        return Ok(());
+    }
+    tracing::warn!(checkpoint = applied.index, last = ?recovered.last, "the log follows a checkpoint");
+    wal.truncate_after(recovered.purged);
+    wal.purge(applied);
+    (recovered.purged, recovered.last) = (Some(applied), Some(applied));
+    Ok(())
 }
 
 fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {

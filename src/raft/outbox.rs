@@ -298,8 +298,7 @@ mod tests {
         outbox.push(delete(1));
         life.begin(Incarnation(4));
         outbox.begin_life();
-        let open =
-            Part::Open { member: MemberId(1), incarnation: Incarnation(4), grace_millis: 0 };
+        let open = Part::Open { member: MemberId(1), incarnation: Incarnation(4), grace_millis: 0 };
         assert_eq!(outbox.take(), Some(open));
         outbox.push(delete(2));
         assert_eq!(outbox.take().map(|part| numbers(&part)), Some((1, 1)));

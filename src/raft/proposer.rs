@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
@@ -38,7 +39,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const ADVANCE_GAP: Duration = Duration::from_millis(2);
 
 /// What is known of the cluster's time when nobody here has heard a leader.
-pub(super) type Estimates = Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, Option<LogicalTime>> + Send + Sync>;
+pub(super) type Estimates =
+    Arc<dyn Fn() -> futures_util::future::BoxFuture<'static, Option<LogicalTime>> + Send + Sync>;
 
 /// The task's parts.
 pub(super) struct Proposer {

@@ -3,6 +3,7 @@
 //! Applying is pure; what a member does about the outcomes (answering the clients whose
 //! connections it holds, DESIGN D3) is the business of the [`Owner`] that is handed in.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,12 +18,13 @@ use super::life::{Life, Signature};
 use super::log_store::LogStore;
 use super::outbox::Outbox;
 use super::reads::Ask;
+use super::snapshot::{SnapshotData, SnapshotSource};
 use super::types::{
     Command, Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig,
 };
 use crate::clock::LogicalClock;
 use crate::queue::{
-    ConnectionNumber, LogicalTime, Observer, Outcome, Queue, SessionId,
+    ConnectionNumber, Incarnation, LogicalTime, Observer, Outcome, Queue, SessionId,
 };
 
 /// The deadline that says "at once": a continuation waits for its next entry.
@@ -30,6 +32,9 @@ const DEADLINE_NOW: u64 = 0;
 
 /// The deadline that says "never": no timer runs.
 const DEADLINE_NEVER: u64 = u64::MAX;
+
+/// The most entries whose digests are kept to be compared with those of other members.
+const DIGESTS_MAX: usize = 4096;
 
 /// The holder of a member's client connections.
 ///
@@ -44,6 +49,11 @@ pub trait Owner: Send + Sync {
     fn answer_reads(&self, queue: &Queue, now: LogicalTime, asked: (ConnectionNumber, Ask));
     /// No more outcomes for now: replies may leave.
     fn send_replies(&self);
+    /// For a moment nothing could be said; now it can.
+    fn speak_again(&self);
+    /// This member may not speak for the cluster any more, or has skipped what its clients' ops came
+    /// to: their connections end, without another word.
+    fn close_all(&self);
 }
 
 /// A member's copy of the queue.
@@ -63,6 +73,8 @@ pub struct Replica {
     applied_more: Notify,
     /// The present life is over and another is wanted.
     is_life_over: AtomicBool,
+    /// (index, running digest) of the last entries, oldest first.
+    digests: Mutex<VecDeque<(u64, u64)>>,
 }
 
 /// What applying changes.
@@ -75,6 +87,10 @@ pub struct ReplicaState {
     pub membership: StoredMembership,
     /// The newest durable checkpoint.
     pub snapshot: Option<SnapshotMeta>,
+    /// The file of it; none without a data directory.
+    pub source: Option<Arc<SnapshotSource>>,
+    /// How often a snapshot of another member has taken the place of the state.
+    pub snapshot_installed: u64,
     /// Ops and entries applied since the process started, to judge how long a replay would take.
     pub applied_ops: u64,
 }
@@ -87,8 +103,23 @@ impl ReplicaState {
             applied: None,
             membership: StoredMembership::default(),
             snapshot: None,
+            source: None,
+            snapshot_installed: 0,
             applied_ops: 0,
         }
+    }
+
+    /// Takes over a checkpoint that is durable, unless a newer one is known already.
+    pub fn publish(&mut self, meta: SnapshotMeta, source: Option<Arc<SnapshotSource>>) {
+        let known = self.snapshot.as_ref().and_then(|known| known.last_log_id);
+        if meta.last_log_id >= known {
+            (self.snapshot, self.source) = (Some(meta), source);
+        }
+    }
+
+    fn ready_snapshot(&self) -> Option<ReadySnapshot> {
+        let source = self.source.clone();
+        self.snapshot.clone().map(|meta| ReadySnapshot { meta, source })
     }
 }
 
@@ -117,6 +148,7 @@ impl Replica {
             applied_index,
             applied_more: Notify::new(),
             is_life_over: AtomicBool::new(false),
+            digests: Mutex::default(),
         }
     }
 
@@ -167,15 +199,37 @@ impl Replica {
 
     /// Whether this member's present life has been opened by the log.
     pub fn is_open(&self) -> bool {
+        self.with_state(|state| self.is_open_in(&state.queue))
+    }
+
+    fn is_open_in(&self, queue: &Queue) -> bool {
         let Signature { member, incarnation } = self.life.signature();
-        self.with_state(|state| {
-            state.queue.last_applied(member).is_some_and(|(open, _)| open == incarnation)
-        })
+        queue.last_applied(member).is_some_and(|(open, _)| open == incarnation)
     }
 
     /// Whether the cluster took this member's present life for over: it must begin another.
     pub fn is_life_over(&self) -> bool {
         self.is_life_over.load(Ordering::Acquire)
+    }
+
+    /// Another life begins, of which nothing is known yet.
+    pub(super) fn begin_life(&self, incarnation: Incarnation) {
+        self.owner.close_all();
+        self.life.begin(incarnation);
+        self.outbox.begin_life();
+        self.is_life_over.store(false, Ordering::Release);
+    }
+
+    /// Up to where this member has applied, and its running digest there.
+    pub(super) fn digest(&self) -> (u64, u64) {
+        self.with_state(|state| (self.applied_index(), state.queue.chain()))
+    }
+
+    /// The running digest after the entry at `index`, if that was a short while ago.
+    pub(super) fn digest_at(&self, index: u64) -> Option<u64> {
+        let digests = self.digests.lock();
+        let place = digests.binary_search_by_key(&index, |(at, _)| *at).ok()?;
+        Some(digests[place].1)
     }
 
     /// Answers what `connections` read, now that the leader has confirmed the state.
@@ -205,16 +259,86 @@ impl Replica {
                     OwnSessions { signature, now, owner: self.owner.as_ref(), ops: 0 };
                 state.queue.apply(batch, &mut observer);
                 state.applied_ops += 1 + observer.ops;
-                if let Some((incarnation, last)) = state.queue.last_applied(signature.member) {
-                    self.outbox.applied(incarnation, last);
+                if let Some(life) = state.queue.life(signature.member) {
+                    self.outbox.applied(life.incarnation, life.last);
+                    if life.is_over && life.incarnation == signature.incarnation {
+                        self.end_life();
+                    }
                 }
                 self.entry_at.store(state.queue.now().0, Ordering::Release);
                 self.deadline.store(deadline_of(&state.queue), Ordering::Release);
             }
         }
+        self.remember_digest(entry.log_id.index, state.queue.chain());
         self.applied_index.store(entry.log_id.index, Ordering::Release);
         self.log.applied(entry.log_id.index);
     }
+
+    fn remember_digest(&self, index: u64, chain: u64) {
+        let mut digests = self.digests.lock();
+        if digests.len() >= DIGESTS_MAX {
+            digests.pop_front();
+        }
+        digests.push_back((index, chain));
+    }
+
+    /// Puts the state of another member in the place of this one's: a swap, for all else was done
+    /// when it was received.
+    fn install(&self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        let SnapshotData::Loaded(loaded) = data else {
+            return Err(refuse(format!("{meta} was not received")));
+        };
+        let described = loaded.source.info().head.applied_index;
+        let mut state = self.state.lock();
+        if meta.last_log_id <= state.applied {
+            return Err(refuse(format!("{meta} is older than what is applied")));
+        }
+        let Some(applied) = meta.last_log_id.filter(|id| id.index == described) else {
+            return Err(refuse(format!("{meta} is not of the checkpoint {described}")));
+        };
+        let was_open = self.is_open_in(&state.queue);
+        let replaced = std::mem::replace(&mut state.queue, loaded.queue);
+        state.applied = Some(applied);
+        state.membership = meta.last_membership.clone();
+        state.publish(meta.clone(), Some(loaded.source));
+        state.snapshot_installed += 1;
+        self.clock.raise(state.queue.now());
+        self.deadline.store(deadline_of(&state.queue), Ordering::Release);
+        self.entry_at.store(state.queue.now().0, Ordering::Release);
+        self.applied_index.store(applied.index, Ordering::Release);
+        self.log.applied(applied.index);
+        self.digests.lock().clear();
+        if was_open || self.is_open_in(&state.queue) {
+            self.life_skipped(&state);
+        }
+        drop(state);
+        self.applied_more.notify_waiters();
+        // To take a large state apart takes a while, and nobody need wait for it.
+        drop(tokio::task::spawn_blocking(move || drop(replaced)));
+        Ok(())
+    }
+
+    /// The outcomes of this member's ops up to here will never be seen (DESIGN D2): whoever holds its
+    /// connections has to close them, and this life must end and a new one be opened.
+    fn life_skipped(&self, state: &ReplicaState) {
+        tracing::warn!(
+            applied = ?state.applied,
+            installed = state.snapshot_installed,
+            "a snapshot has taken the place of the state: clients are closed"
+        );
+        self.end_life();
+    }
+
+    /// Nothing more is said to clients; another life is begun when there is time.
+    fn end_life(&self) {
+        if !self.is_life_over.swap(true, Ordering::AcqRel) {
+            self.owner.close_all();
+        }
+    }
+}
+
+fn refuse(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("no snapshot to install: {why}"))
 }
 
 fn deadline_of(queue: &Queue) -> u64 {
@@ -258,7 +382,7 @@ impl Observer for OwnSessions<'_> {
 pub struct StateMachine(pub Arc<Replica>);
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = ReadySnapshot;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -283,34 +407,45 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<ReadySnapshot> {
-        self.0.with_state(|state| state.snapshot.clone()).map(ReadySnapshot)
+        self.0.with_state(|state| state.ready_snapshot())
     }
 
     async fn get_snapshot_builder(&mut self) -> ReadySnapshot {
-        ReadySnapshot(self.0.with_state(|state| state.snapshot.clone()).unwrap_or_default())
+        self.0.with_state(|state| state.ready_snapshot()).unwrap_or_default()
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, _: ()) -> Result<(), io::Error> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("a cluster of one is sent no snapshot, but one came: {meta}"),
-        ))
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        data: SnapshotData,
+    ) -> Result<(), io::Error> {
+        self.0.install(meta, data)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf>, io::Error> {
-        let meta = self.0.with_state(|state| state.snapshot.clone());
-        Ok(meta.map(|meta| Snapshot { meta, snapshot: () }))
+        Ok(self.0.with_state(|state| state.ready_snapshot()).map(ReadySnapshot::into_snapshot))
     }
 }
 
 /// Hands openraft the checkpoint that is there already: checkpoints are made by storage, so that a
 /// disk that is full for a while does not end the member (storage-review F12).
-pub struct ReadySnapshot(SnapshotMeta);
+#[derive(Clone, Default)]
+pub struct ReadySnapshot {
+    meta: SnapshotMeta,
+    source: Option<Arc<SnapshotSource>>,
+}
+
+impl ReadySnapshot {
+    fn into_snapshot(self) -> SnapshotOf {
+        let snapshot = self.source.map_or(SnapshotData::Nothing, SnapshotData::Own);
+        Snapshot { meta: self.meta, snapshot }
+    }
+}
 
 impl RaftSnapshotBuilder<TypeConfig> for ReadySnapshot {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf, io::Error> {
-        Ok(Snapshot { meta: self.0.clone(), snapshot: () })
+        Ok(self.clone().into_snapshot())
     }
 }

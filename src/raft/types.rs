@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::snapshot::SnapshotData;
 use crate::queue::Batch;
 
 openraft::declare_raft_types!(
@@ -30,9 +31,12 @@ pub(crate) type LeaderId = openraft::type_config::alias::CommittedLeaderIdOf<Typ
 pub(crate) type Membership = openraft::Membership<u64, openraft::BasicNode>;
 pub(crate) type Payload = openraft::EntryPayload<Command, u64, openraft::BasicNode>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
-pub(crate) type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, ()>;
+pub(crate) type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
-pub(crate) type Metrics = tokio::sync::watch::Receiver<openraft::RaftMetrics<TypeConfig>>;
-pub(crate) type ServerMetrics =
-    tokio::sync::watch::Receiver<openraft::metrics::RaftServerMetrics<TypeConfig>>;
+pub(crate) type Metrics =
+    openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>;
+pub(crate) type ServerMetrics = openraft::type_config::alias::WatchReceiverOf<
+    TypeConfig,
+    openraft::metrics::RaftServerMetrics<TypeConfig>,
+>;

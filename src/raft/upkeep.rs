@@ -16,10 +16,11 @@ use super::encoding;
 use super::gauges::Room;
 use super::log_store::LogStore;
 use super::opening::{CheckpointMeta, checkpoint_part};
-use super::state_machine::{Replica, StateMachine};
+use super::snapshot::{SnapshotSource, Transfers};
+use super::state_machine::{Replica, ReplicaState, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::chain::Chain;
-use crate::queue::{LogicalTime, Record};
+use crate::queue::{Incarnation, LogicalTime, Record};
 use crate::storage::background::Background;
 use crate::storage::catalog::{Catalog, CheckpointRecord, Part};
 use crate::storage::checkpoint::{
@@ -85,6 +86,8 @@ enum UpkeepError {
     Checkpoint(#[from] CheckpointError),
     #[error("the disk is too slow: {copies} records changed ahead of it, {limit} are allowed")]
     TooManyCopies { copies: usize, limit: usize },
+    #[error("a snapshot of another member has taken the place of the state")]
+    Superseded,
 }
 
 /// The task's parts.
@@ -102,6 +105,10 @@ pub(super) struct DiskUpkeep {
     pub(super) background: Background,
     pub(super) reserve: Arc<Reserve>,
     pub(super) checkpoints: Checkpoints,
+    /// To whom checkpoints are being sent.
+    pub(super) transfers: Arc<Transfers>,
+    /// How many of the snapshots that were installed it knows of.
+    pub(super) taken_over: u64,
     /// Away only while a thread that may block writes to it.
     pub(super) catalog: Option<Catalog>,
     pub(super) limits: CheckpointLimits,
@@ -129,6 +136,8 @@ struct Moment {
     membership: StoredMembership,
     applied_ops: u64,
     clock: LogicalTime,
+    /// Of [`ReplicaState::snapshot_installed`](super::state_machine::ReplicaState).
+    snapshot_installed: u64,
 }
 
 impl Upkeep {
@@ -162,7 +171,7 @@ impl Upkeep {
                     .replica
                     .with_state(|state| Some((state.applied?, state.membership.clone())));
                 if let Some((applied, membership)) = moment {
-                    self.publish(applied, membership, Some(applied.index)).await;
+                    self.publish(applied, membership, None, Some(applied.index)).await;
                 }
             }
         }
@@ -173,6 +182,8 @@ impl Upkeep {
         loop {
             tokio::time::sleep(INTERVAL).await;
             disk.measure(&self.replica);
+            self.begin_life_if_over(&mut disk);
+            disk.take_over_received(&self.replica).await;
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
             }
@@ -181,12 +192,28 @@ impl Upkeep {
             }
             let older = disk.last.map(|last| last.index);
             match self.checkpoint(&mut disk).await {
-                Ok(moment) => self.publish(moment.applied, moment.membership, older).await,
+                Ok((moment, source)) => {
+                    let purge = older.map(|older| disk.purge_limit(older));
+                    let Moment { applied, membership, .. } = moment;
+                    self.publish(applied, membership, Some(source), purge).await;
+                }
                 Err(error) => tracing::error!("no checkpoint could be made: {}", Chain(&error)),
             }
             if disk.is_short() {
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// Begins another life when the present one is over.
+    fn begin_life_if_over(&self, disk: &mut DiskUpkeep) {
+        if !self.replica.is_life_over() {
+            return;
+        }
+        match disk.directory.raise_incarnation() {
+            Ok(incarnation) => self.replica.begin_life(Incarnation(incarnation)),
+            // The clients are gone; it is tried again.
+            Err(error) => tracing::error!("this member cannot go on for now: {}", Chain(&error)),
         }
     }
 
@@ -198,9 +225,15 @@ impl Upkeep {
     }
 
     /// Tells openraft of a checkpoint that is durable, and that the log up to `purge` can go.
-    async fn publish(&self, applied: LogId, membership: StoredMembership, purge: Option<u64>) {
+    async fn publish(
+        &self,
+        applied: LogId,
+        membership: StoredMembership,
+        source: Option<Arc<SnapshotSource>>,
+        purge: Option<u64>,
+    ) {
         let meta = SnapshotMeta { last_log_id: Some(applied), last_membership: membership };
-        self.replica.with_state(|state| state.snapshot = Some(meta));
+        self.replica.with_state(|state| state.publish(meta, source));
         let trigger = self.raft.trigger();
         let told = async {
             trigger.snapshot().await?;
@@ -216,7 +249,10 @@ impl Upkeep {
     }
 
     /// Makes a checkpoint of the state as it is now.
-    async fn checkpoint(&self, disk: &mut DiskUpkeep) -> Result<Moment, UpkeepError> {
+    async fn checkpoint(
+        &self,
+        disk: &mut DiskUpkeep,
+    ) -> Result<(Moment, Arc<SnapshotSource>), UpkeepError> {
         let moment = self.freeze();
         let written = self.write(disk, &moment).await;
         let info = match written {
@@ -232,8 +268,9 @@ impl Upkeep {
             records = info.records,
             "checkpoint"
         );
-        disk.made(&info, &moment).await;
-        Ok(moment)
+        let source = SnapshotSource::open(&disk.checkpoints, info.clone(), &disk.transfers)?;
+        disk.made(&info, moment.applied_ops, moment.clock).await;
+        Ok((moment, source))
     }
 
     fn freeze(&self) -> Moment {
@@ -244,6 +281,7 @@ impl Upkeep {
                 membership: state.membership.clone(),
                 applied_ops: state.applied_ops,
                 clock: state.queue.now(),
+                snapshot_installed: state.snapshot_installed,
             }
         })
     }
@@ -260,9 +298,7 @@ impl Upkeep {
         let mut records = Vec::new();
         let mut finished = false;
         while !finished {
-            finished = self
-                .replica
-                .with_state(|state| state.queue.checkpoint_slice(SLICE_RECORDS, &mut records));
+            finished = self.replica.with_state(|state| moment.slice(state, &mut records))?;
             push_all(&mut writer, &room, &mut records).await;
             tokio::task::yield_now().await;
             let copies = self.replica.with_state(|state| state.queue.checkpoint_copies_held());
@@ -277,6 +313,20 @@ impl Upkeep {
         let (done, result) = oneshot::channel();
         writer.finish(Box::new(move |made| drop(done.send(made))));
         Ok(result.await.unwrap_or(Err(CheckpointError::NoBackground))?)
+    }
+}
+
+impl Moment {
+    /// The next records of the state of this moment; true when they are the last.
+    fn slice(
+        &self,
+        state: &mut ReplicaState,
+        records: &mut Vec<Record>,
+    ) -> Result<bool, UpkeepError> {
+        match state.snapshot_installed == self.snapshot_installed {
+            true => Ok(state.queue.checkpoint_slice(SLICE_RECORDS, records)),
+            false => Err(UpkeepError::Superseded),
+        }
     }
 }
 
@@ -364,17 +414,40 @@ impl DiskUpkeep {
         self.wal.bytes_since(purged) >= FULL_LOG_BYTES_MIN
     }
 
-    async fn made(&mut self, info: &CheckpointInfo, moment: &Moment) {
-        self.last = Some(Last {
-            index: info.head.applied_index,
-            file_bytes: info.file_bytes,
-            applied_ops: moment.applied_ops,
+    /// Up to where the log may go when a checkpoint at `index` is kept: what a member will need to
+    /// whom an older one is being sent stays, while there is room.
+    pub(super) fn purge_limit(&self, index: u64) -> u64 {
+        match self.transfers.oldest_needed_index() {
+            Some(needed) if !self.is_short() => index.min(needed.saturating_sub(1)),
+            _ => index,
+        }
+    }
+
+    /// Goes on from a checkpoint that another member has made, if one was installed.
+    pub(super) async fn take_over_received(&mut self, replica: &Replica) {
+        let installed = replica.with_state(|state| {
+            let source = state.source.clone()?;
+            (state.snapshot_installed > self.taken_over).then(|| {
+                let (ops, clock) = (state.applied_ops, state.queue.now());
+                (state.snapshot_installed, source, ops, clock)
+            })
         });
-        let record = CheckpointRecord {
-            applied_index: info.head.applied_index,
-            file_bytes: info.file_bytes,
-            made_at: moment.clock.0,
-        };
+        let Some((count, source, ops, clock)) = installed else { return };
+        self.taken_over = count;
+        let info = source.info();
+        tracing::info!(
+            index = info.head.applied_index,
+            bytes = info.file_bytes,
+            "checkpoint taken over"
+        );
+        self.made(info, ops, clock).await;
+    }
+
+    /// There is a new checkpoint, of the time `clock` and after so many ops.
+    async fn made(&mut self, info: &CheckpointInfo, applied_ops: u64, clock: LogicalTime) {
+        let (index, file_bytes) = (info.head.applied_index, info.file_bytes);
+        self.last = Some(Last { index, file_bytes, applied_ops });
+        let record = CheckpointRecord { applied_index: index, file_bytes, made_at: clock.0 };
         let surplus = (self.parts.len() + 1).saturating_sub(KEPT_MAX);
         self.parts.drain(..surplus);
         self.parts.push(checkpoint_part(info));

@@ -20,6 +20,7 @@ use super::hub::Hub;
 use super::pipeline::Pipeline;
 use super::stream::Stream;
 use crate::queue::ConnectionNumber;
+use crate::raft::Ask;
 
 /// What one read takes, bytes.
 const READ_BYTES_MAX: usize = 64 << 10;
@@ -112,8 +113,8 @@ impl Connection {
     }
 
     /// Called by the appliers when there may be something new to send: sends it, and wakes the task
-    /// if the rest is up to it. Returns whether a read waits for the leader's word.
-    pub(super) fn flush(&self) -> bool {
+    /// if the rest is up to it. Returns the asking when a read waits for the leader's word.
+    pub(super) fn flush(&self) -> Option<Ask> {
         let mut line = self.line.lock();
         line.touched = false;
         self.send(&mut line);
@@ -137,6 +138,12 @@ impl Connection {
         }
     }
 
+    /// Ends the connection without another word.
+    pub(super) fn cut(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
     fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
@@ -152,12 +159,15 @@ impl Connection {
                 input = Input::Ended;
             }
             let held_up = self.take_on(&hub, &mut decoder, &mut buffer, &mut input);
-            let wants_read = self.with_line(|line| {
-                self.send(line);
+            let may_speak = hub.may_speak();
+            let asked = self.with_line(|line| {
+                if may_speak {
+                    self.send(line);
+                }
                 line.pipeline.ask_reads()
             });
-            if wants_read {
-                hub.want_read(self.number);
+            if let Some(ask) = asked {
+                hub.want_read(self.number, ask);
             }
             if self.is_broken() || self.is_finished(&hub, input) {
                 return;
@@ -165,7 +175,7 @@ impl Connection {
             if held_up && !self.with_line(|line| line.pipeline.is_full()) {
                 continue;
             }
-            match self.wait(&mut buffer, input).await {
+            match self.wait(&mut buffer, input, may_speak).await {
                 Ok(Woken::InputEnded) => {
                     input = Input::Ended;
                     self.end_wait(&hub);
@@ -216,14 +226,20 @@ impl Connection {
     }
 
     /// Waits for something to do, and reads if it is input.
-    async fn wait(&self, buffer: &mut BytesMut, input: Input) -> io::Result<Woken> {
+    async fn wait(
+        &self,
+        buffer: &mut BytesMut,
+        input: Input,
+        may_speak: bool,
+    ) -> io::Result<Woken> {
         let (reads, writes) = {
             let mut line = self.line.lock();
             let full = line.pipeline.is_full();
-            line.asleep = full || buffer.len() >= READ_BYTES_MAX || input != Input::Open;
+            line.asleep =
+                !may_speak || full || buffer.len() >= READ_BYTES_MAX || input != Input::Open;
             // Behind a wait, reading goes on though nothing is taken on: the client may be gone.
             let room = buffer.len() < READ_BYTES_MAX && (!full || line.pipeline.is_waiting());
-            (input != Input::Ended && room, !line.pipeline.output().is_empty())
+            (input != Input::Ended && room, may_speak && !line.pipeline.output().is_empty())
         };
         let interest = match (reads, writes) {
             (true, true) => Interest::READABLE | Interest::WRITABLE,

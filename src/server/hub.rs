@@ -13,11 +13,12 @@ use super::facts::MemberFacts;
 use super::reads::ReadContext;
 use super::stream::Stream;
 use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
-use crate::raft::{Outbox, Owner, ReadRequests, Signature};
+use crate::raft::{Ask, Lease, Life, Opened, Outbox, Owner, ReadRequests, Signature, Standing};
 
 /// The connections of this member's present life.
 pub(super) struct Hub {
-    signature: Signature,
+    life: Arc<Life>,
+    lease: Arc<Lease>,
     facts: MemberFacts,
     outbox: Arc<Outbox>,
     reads: Arc<ReadRequests>,
@@ -33,17 +34,13 @@ pub(super) struct Hub {
 
 impl Hub {
     /// A hub without connections.
-    pub(super) fn new(
-        signature: Signature,
-        facts: MemberFacts,
-        outbox: Arc<Outbox>,
-        reads: Arc<ReadRequests>,
-    ) -> Self {
+    pub(super) fn new(opened: &Opened, facts: MemberFacts) -> Self {
         Self {
-            signature,
+            life: opened.life(),
+            lease: opened.lease(),
             facts,
-            outbox,
-            reads,
+            outbox: opened.outbox(),
+            reads: opened.reads(),
             local: LocalCounters::new(),
             connections: Mutex::new(HashMap::new()),
             touched: Mutex::new(Vec::new()),
@@ -82,8 +79,13 @@ impl Hub {
     }
 
     /// Asks for the leader's word that the queue is up to date, for `connection` to read it.
-    pub(super) fn want_read(&self, connection: ConnectionNumber) {
-        self.reads.push(connection);
+    pub(super) fn want_read(&self, connection: ConnectionNumber, ask: Ask) {
+        self.reads.push(connection, ask);
+    }
+
+    /// Whether clients may be answered at this moment.
+    pub(super) fn may_speak(&self) -> bool {
+        self.lease.standing() == Standing::Sound
     }
 
     /// Whether the server is on its way out.
@@ -158,7 +160,7 @@ impl Hub {
     }
 
     fn context(&self, number: ConnectionNumber, now: LogicalTime) -> ReadContext<'_> {
-        let Signature { member, incarnation } = self.signature;
+        let Signature { member, incarnation } = self.life.signature();
         let session = SessionId { member, incarnation, connection: number };
         let draining = self.draining.load(Ordering::Relaxed);
         ReadContext { session, now, local: &self.local, facts: &self.facts, draining }
@@ -186,20 +188,34 @@ impl Owner for Hub {
         });
     }
 
-    fn answer_reads(&self, queue: &Queue, now: LogicalTime, number: ConnectionNumber) {
+    fn answer_reads(&self, queue: &Queue, now: LogicalTime, asked: (ConnectionNumber, Ask)) {
+        let (number, ask) = asked;
         let Some(connection) = self.find(number) else { return };
         connection.with_line(|line| {
-            line.pipeline.settle_asked(queue, &self.context(number, now));
+            line.pipeline.settle_asked(queue, &self.context(number, now), ask);
             self.touch(Arc::clone(&connection), line);
         });
     }
 
     fn send_replies(&self) {
+        if !self.may_speak() {
+            return;
+        }
         let touched = std::mem::take(&mut *self.touched.lock());
         for connection in touched {
-            if connection.flush() {
-                self.want_read(connection.number());
+            if let Some(ask) = connection.flush() {
+                self.want_read(connection.number(), ask);
             }
         }
+    }
+
+    fn speak_again(&self) {
+        self.send_replies();
+        self.connections.lock().values().for_each(|connection| connection.wake());
+    }
+
+    fn close_all(&self) {
+        self.connections.lock().values().for_each(|connection| connection.cut());
+        self.touched.lock().clear();
     }
 }

@@ -7,6 +7,7 @@
 mod connection;
 mod counters;
 mod dispatch;
+mod door;
 mod facts;
 mod hub;
 mod listener;
@@ -14,6 +15,7 @@ mod pipeline;
 mod reads;
 mod run;
 mod stream;
+mod waiting;
 
 pub use listener::{Address, BindError};
 pub use run::{RunError, run};

@@ -13,6 +13,7 @@ use bytes::{Buf, BytesMut};
 use super::counters::LocalCounters;
 use super::reads::{Query, ReadContext};
 use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
+use crate::raft::Ask;
 
 /// The most commands of one connection that are under way at once.
 pub(super) const PENDING_MAX: usize = 256;
@@ -79,6 +80,8 @@ pub(super) struct Pipeline {
     reads: usize,
     /// Reads at the front for which the leader's word has been asked.
     reads_asked: usize,
+    /// The last asking for the leader's word.
+    ask: Ask,
     waiting: bool,
     half_closed: bool,
 }
@@ -97,6 +100,7 @@ impl Pipeline {
             held: 0,
             reads: 0,
             reads_asked: 0,
+            ask: Ask(0),
             waiting: false,
             half_closed: false,
         }
@@ -175,8 +179,8 @@ impl Pipeline {
     }
 
     /// Whether the leader's word is wanted now: reads are first in line, no op behind them will
-    /// bring their answer, and it has not been asked for. After `true` the caller asks.
-    pub(super) fn ask_reads(&mut self) -> bool {
+    /// bring their answer, and it has not been asked for. The caller asks under the number returned.
+    pub(super) fn ask_reads(&mut self) -> Option<Ask> {
         let first_op = self.pending.iter().find_map(|pending| match pending {
             Pending::Op(op) => Some(op.stage),
             Pending::Read(_) | Pending::Answer { .. } => None,
@@ -189,8 +193,9 @@ impl Pipeline {
                 self.pending.iter().take_while(|pending| !matches!(pending, Pending::Op(_)));
             self.reads_asked =
                 in_front.filter(|pending| matches!(pending, Pending::Read(_))).count();
+            self.ask.0 += 1;
         }
-        wanted
+        wanted.then_some(self.ask)
     }
 
     /// Answers all reads at the front: the op behind them is about to be applied.
@@ -200,7 +205,11 @@ impl Pipeline {
 
     /// Answers the reads for which the leader was asked: it has confirmed that `queue` is up to
     /// date with the moment of the asking, which says nothing of reads that came later.
-    pub(super) fn settle_asked(&mut self, queue: &Queue, context: &ReadContext<'_>) {
+    pub(super) fn settle_asked(&mut self, queue: &Queue, context: &ReadContext<'_>, ask: Ask) {
+        // What was asked for earlier has been answered meanwhile, by an op behind it.
+        if ask != self.ask {
+            return;
+        }
         while self.reads_asked > 0 {
             assert!(self.settle_first(queue, context), "what was asked for is still in front");
         }

@@ -8,12 +8,20 @@ use nix::unistd::{Gid, Uid, User};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::door::Door;
 use super::facts::MemberFacts;
 use super::hub::Hub;
 use super::listener::{BindError, Bound};
+use super::waiting;
+use crate::admin::AdminSocket;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
-use crate::raft::{CheckpointLimits, Durability, Node, OpenOptions, Opened, StartError};
+use crate::config::{ClusterConfig, Config};
+use crate::link::{MemberPort, Secret, SecretError};
+use crate::raft::{
+    CheckpointLimits, Durability, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened, StartError,
+    Timing,
+};
+use crate::storage::Owner;
 use crate::storage::disk::{Disk, RealDisk};
 
 /// How long a clean end waits for what is under way.
@@ -42,6 +50,9 @@ pub enum RunError {
     /// The queue cannot be opened.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The secret of the cluster cannot be used.
+    #[error("the secret: {0}")]
+    Secret(#[from] SecretError),
     /// The log stopped by itself.
     #[error("{0}")]
     Failed(String),
@@ -75,12 +86,24 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let mut signals =
         Signals::new().map_err(|source| RunError::System { what: "catch signals", source })?;
     let bound = Bound::new(&config.listen)?;
+    let port = member_port(&config).await?;
     if let Some(user) = &config.user {
         become_user(user)?;
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(boot_id(disk.as_ref()).as_deref()));
-    let opened = Opened::open(open_options(&config, &disk, &clock))?;
+    announce(&config, &bound, disk.as_ref());
+    let newcomer = match (&config.cluster, &port) {
+        (Some(cluster), Some(port)) if is_empty(&config, disk.as_ref())? => {
+            match waiting::member(&config, cluster, port, &mut signals).await? {
+                Some(newcomer) => newcomer,
+                None => return Ok(()),
+            }
+        }
+        _ => first_member(),
+    };
+    let meeting = port.map(|port| meeting(&config, &bound, port)).transpose()?;
+    let opened = Opened::open(open_options(&config, &disk, &clock, newcomer), meeting)?;
     let facts = MemberFacts::new(
         config.job_size_max,
         config.segment_size_typed,
@@ -88,14 +111,22 @@ async fn serve(config: Config) -> Result<(), RunError> {
         opened.gauges(),
         clock,
     );
-    let hub = Arc::new(Hub::new(opened.signature(), facts, opened.outbox(), opened.reads()));
+    let admin = admin_socket(&config)?;
+    let lease = opened.lease();
+    let hub = Arc::new(Hub::new(&opened, facts));
     let starting = opened.start(Arc::clone(&hub) as _);
-    let Some(node) = started(starting, &mut signals, &hub).await? else { return Ok(()) };
-    announce(&config, &bound, disk.as_ref());
-    serve_clients(bound, hub, node, signals).await
+    let Some(mut node) = started(starting, &mut signals, &hub).await? else { return Ok(()) };
+    if let Some(admin) = admin {
+        drop(tokio::spawn(admin.run(Arc::new(node.administration()))));
+    }
+    if !until_ready(&mut node, &mut signals, &hub).await? {
+        return Ok(());
+    }
+    let door = Door { config: &config, hub: Arc::clone(&hub), lease, accepting: None };
+    serve_clients(bound, door, node, signals).await
 }
 
-/// Waits for the replay of the log, which may take long. `None` when told to end meanwhile.
+/// Waits for the start of the log, which may take long. `None` when told to end meanwhile.
 async fn started(
     starting: impl Future<Output = Result<Node, StartError>>,
     signals: &mut Signals,
@@ -113,16 +144,33 @@ async fn started(
     }
 }
 
+/// Waits until clients can be served: the log is replayed, and a majority is there. False when told to
+/// end meanwhile.
+async fn until_ready(node: &mut Node, signals: &mut Signals, hub: &Hub) -> Result<bool, RunError> {
+    let mut ready = std::pin::pin!(node.ready());
+    loop {
+        tokio::select! {
+            () = &mut ready => return Ok(true),
+            error = node.failed() => return Err(RunError::Failed(error)),
+            told = signals.next() => match told {
+                Told::End => return Ok(false),
+                Told::Drain => hub.drain(),
+            }
+        }
+    }
+}
+
 async fn serve_clients(
     bound: Bound,
-    hub: Arc<Hub>,
+    mut door: Door<'_>,
     mut node: Node,
     mut signals: Signals,
 ) -> Result<(), RunError> {
     let name = bound.name().to_owned();
-    let listener = bound.listen().map_err(|source| RunError::System { what: "listen", source })?;
-    let accepting = tokio::spawn(listener.run(Arc::clone(&hub)));
+    let port = bound.port();
+    door.open(bound)?;
     tracing::info!(target: "beanpole", "ready, listening on {name}");
+    let mut standing = door.lease.watch();
     loop {
         tokio::select! {
             error = node.failed() => return Err(RunError::Failed(error)),
@@ -130,14 +178,22 @@ async fn serve_clients(
                 Told::End => break,
                 Told::Drain => {
                     tracing::info!("draining: no more jobs are taken");
-                    hub.drain();
+                    door.hub.drain();
                 }
+            },
+            changed = standing.changed() => {
+                changed.expect("the lease lives as long as the node");
+                let now = *standing.borrow_and_update();
+                door.stands(now, port).await?;
             }
         }
     }
     tracing::info!("ending: answering what is under way");
-    accepting.abort();
-    if tokio::time::timeout(STOP_MAX, hub.stop()).await.is_err() {
+    door.close();
+    if node.leads_others() {
+        node.hand_over().await;
+    }
+    if tokio::time::timeout(STOP_MAX, door.hub.stop()).await.is_err() {
         tracing::warn!("some clients did not take their replies in time");
     }
     node.stop().await;
@@ -145,7 +201,7 @@ async fn serve_clients(
 }
 
 /// The signals the server acts on. SIGPIPE is ignored by Rust's own start-up.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     user1: Signal,
@@ -160,7 +216,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    pub(super) async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.terminate.recv() => Told::End,
             _ = self.interrupt.recv() => Told::End,
@@ -170,12 +226,17 @@ impl Signals {
 }
 
 /// What a signal means.
-enum Told {
+pub(super) enum Told {
     End,
     Drain,
 }
 
-fn open_options(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> OpenOptions {
+fn open_options(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    newcomer: Owner,
+) -> OpenOptions {
     let durability = match &config.data_dir {
         None => {
             tracing::warn!(
@@ -194,9 +255,74 @@ fn open_options(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -
     OpenOptions {
         durability,
         clock: Arc::clone(clock),
-        cluster: u128::from(random()) << 64 | u128::from(random()),
+        newcomer,
         checkpoints: CheckpointLimits::default(),
     }
+}
+
+/// Where other members connect, if this is to be one of several.
+async fn member_port(config: &Config) -> Result<Option<MemberPort>, RunError> {
+    let Some(cluster) = &config.cluster else { return Ok(None) };
+    let bound = MemberPort::bind(&cluster.listen).await;
+    let port =
+        bound.map_err(|source| BindError::Bind { address: cluster.listen.clone(), source })?;
+    Ok(Some(port))
+}
+
+/// How this member and the others meet.
+fn meeting(config: &Config, bound: &Bound, port: MemberPort) -> Result<Meeting, RunError> {
+    let cluster = config.cluster.as_ref().expect("who has a member port has a cluster");
+    let address = cluster.address.clone().unwrap_or_else(|| port.local_addr().to_string());
+    let client_address = cluster.client_address.clone().unwrap_or_else(|| bound.name().to_owned());
+    tracing::info!(target: "beanpole", "members reach this one at {address}");
+    Ok(Meeting {
+        port,
+        address,
+        client_address,
+        secret: secret(cluster)?,
+        timing: Timing {
+            heartbeat: cluster.heartbeat,
+            election_min: cluster.election_min,
+            election_max: cluster.election_max,
+            dead_after: cluster.dead_after,
+            lease: cluster.lease,
+            silent_after: cluster.silent_after,
+            silent_release: cluster.silent_release,
+        },
+    })
+}
+
+pub(super) fn secret(cluster: &ClusterConfig) -> Result<Secret, RunError> {
+    Ok(Secret::new(cluster.secret.as_bytes())?)
+}
+
+/// The name of a cluster that may begin here, and its first member.
+pub(super) fn first_member() -> Owner {
+    Owner { cluster: u128::from(random()) << 64 | u128::from(random()), member: FIRST_MEMBER }
+}
+
+fn is_empty(config: &Config, disk: &dyn Disk) -> Result<bool, RunError> {
+    let Some(dir) = &config.data_dir else { return Ok(true) };
+    let has = crate::storage::identity::is_there(disk, dir)
+        .map_err(|source| RunError::System { what: "read the data directory", source })?;
+    Ok(!has)
+}
+
+/// Where an operator asks. A server that is no member of a cluster goes on without.
+fn admin_socket(config: &Config) -> Result<Option<AdminSocket>, RunError> {
+    let Some(dir) = &config.data_dir else { return Ok(None) };
+    match AdminSocket::bind(dir) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(source) if config.cluster.is_some() => Err(no_socket(source)),
+        Err(error) => {
+            tracing::warn!(%error, "no admin.sock: `beanpole cluster` cannot ask this server");
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn no_socket(source: io::Error) -> RunError {
+    RunError::System { what: "open admin.sock in the data directory", source }
 }
 
 /// Raises the soft limit of open files to the hard one: every client needs one.

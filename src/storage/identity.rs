@@ -107,6 +107,18 @@ pub enum IdentityError {
     },
 }
 
+/// Whether somebody lives in a directory: a directory without is to be somebody's first.
+///
+/// # Errors
+///
+/// What the system says. A missing directory is an empty one.
+pub fn is_there(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    match disk.list(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        listed => Ok(listed?.iter().any(|name| name == NAME)),
+    }
+}
+
 impl DataDirectory {
     /// Opens and locks the directory. An empty or missing one is given to `newcomer`, unless
     /// `must_exist`.

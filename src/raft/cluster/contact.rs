@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver as _;
+
 use super::Cluster;
 use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
 use crate::link::{self, Caller, DialError, LinkError, LinkReader, LinkWriter, Purpose};

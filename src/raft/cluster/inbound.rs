@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use openraft::ReadPolicy;
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesResponse, StreamAppendError};
 use tokio::sync::mpsc;
 
+use super::super::encoding;
 use super::super::lanes::Offer;
+use super::super::snapshot::{self, Response};
 use super::super::types::TypeConfig;
-use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
 use super::Cluster;
+use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
 use crate::link::{self, Frame, Link, LinkError, LinkReader, LinkWriter, Peer, Purpose};
 use crate::queue::{MemberId, Part};
+use crate::storage::wal::EntryId;
 
 /// Requests of entries that may wait to be taken on. Each holds at most what one read of the log
 /// takes.
@@ -35,7 +38,10 @@ pub(super) async fn serve(cluster: Arc<Cluster>, peer: Peer, link: Link) {
         }
         Purpose::Control => serve_control(&cluster, member, link).await,
         Purpose::Ops => serve_ops(&cluster, MemberId(member), link).await,
-        Purpose::Snapshot | Purpose::Join => Ok(()),
+        Purpose::Snapshot => {
+            link::serve(link, |frame| answer_snapshot(Arc::clone(&cluster), frame)).await
+        }
+        Purpose::Join => Ok(()),
     };
     match ended {
         Ok(()) => tracing::debug!(member, ?purpose, "link ended"),
@@ -104,7 +110,9 @@ async fn answer_vote(cluster: Arc<Cluster>, frame: Frame) -> (u8, Vec<u8>) {
         kind::TRANSFER => match messages::read_transfer(&frame.body) {
             Ok(request) => {
                 let answer = cluster.raft.handle_transfer_leader(request).await;
-                answer.map(|answer| messages::transferred(&answer)).map_err(|error| error.to_string())
+                answer
+                    .map(|answer| messages::transferred(&answer))
+                    .map_err(|error| error.to_string())
             }
             Err(error) => Err(error.to_string()),
         },
@@ -124,21 +132,35 @@ async fn heartbeat(cluster: &Cluster, frame: &Frame) -> Result<Vec<u8>, String> 
     let answer = match answer {
         AppendEntriesResponse::Success => Ok(None),
         AppendEntriesResponse::PartialSuccess(at) => Ok(at),
-        AppendEntriesResponse::Conflict => {
-            Err(openraft::raft::StreamAppendError::Conflict(prev.unwrap_or_default()))
-        }
-        AppendEntriesResponse::HigherVote(vote) => {
-            Err(openraft::raft::StreamAppendError::HigherVote(vote))
-        }
+        AppendEntriesResponse::Conflict => Err(StreamAppendError::Conflict(
+            prev.unwrap_or_else(|| encoding::log_id(EntryId::default())),
+        )),
+        AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
     };
     Ok(messages::appended(&answer))
 }
 
-async fn serve_control(
-    cluster: &Arc<Cluster>,
-    member: u64,
-    link: Link,
-) -> Result<(), LinkError> {
+/// A piece of a snapshot. There is one receiver, whatever number of links there are.
+async fn answer_snapshot(cluster: Arc<Cluster>, frame: Frame) -> (u8, Vec<u8>) {
+    let mut receiver = cluster.receiver.lock().await;
+    let Some(receiver) = receiver.as_mut() else {
+        let why = "a member without a data directory takes no snapshot";
+        return (kind::SNAPSHOT, snapshot::refused(&why));
+    };
+    let answer = match receiver.handle(frame.body).await {
+        Response::Answer(answer) => answer,
+        Response::Install(received) => {
+            let snapshot = openraft::Snapshot { meta: received.meta, snapshot: received.data };
+            match cluster.raft.install_full_snapshot(received.vote, snapshot).await {
+                Ok(response) => snapshot::installed(&encoding::encode_vote(&response.vote)),
+                Err(fatal) => snapshot::refused(&fatal),
+            }
+        }
+    };
+    (kind::SNAPSHOT, answer)
+}
+
+async fn serve_control(cluster: &Arc<Cluster>, member: u64, link: Link) -> Result<(), LinkError> {
     let presence = &cluster.presence;
     let connection = presence.connected(member);
     let served =

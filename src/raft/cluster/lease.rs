@@ -101,8 +101,7 @@ impl Lease {
     pub(super) fn heard(&self, sent: u64) -> bool {
         self.until.fetch_max(sent + self.length_ticks, Ordering::AcqRel);
         self.publish();
-        self.is_unsure.load(Ordering::Acquire)
-            && sent >= self.unsure_since.load(Ordering::Acquire)
+        self.is_unsure.load(Ordering::Acquire) && sent >= self.unsure_since.load(Ordering::Acquire)
     }
 
     /// It has applied everything that was committed at a moment after it was heard again.

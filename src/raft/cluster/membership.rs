@@ -51,7 +51,9 @@ enum Refusal {
     Welcome { address: String, source: link::LinkError },
     #[error("member {0} is the only voter: the cluster would be gone")]
     LastVoter(u64),
-    #[error("only {up} of the {voters} voters that would be left are heard: the majority would be lost")]
+    #[error(
+        "only {up} of the {voters} voters that would be left are heard: the majority would be lost"
+    )]
     Majority { up: usize, voters: usize },
     #[error("member {0} is not heard")]
     NotHeard(u64),
@@ -221,8 +223,8 @@ impl Cluster {
             return Err(Refusal::AlreadyThere(address.to_owned(), member));
         }
         let dialled = link::dial(&self.us, 0, address, Purpose::Join, JOIN_LIMIT).await;
-        let link = dialled
-            .map_err(|source| Refusal::Join { address: address.to_owned(), source })?;
+        let link =
+            dialled.map_err(|source| Refusal::Join { address: address.to_owned(), source })?;
         let member = self.replica.with_state(|state| state.queue.next_member());
         self.log_says(Part::Enrol { member }, "its number", || {
             self.replica.with_state(|state| state.queue.life(member).is_some())
@@ -274,9 +276,8 @@ impl Cluster {
         if left.is_empty() {
             return Err(Refusal::LastVoter(without));
         }
-        let is_up = |member: &&u64| {
-            matches!(self.contact(**member), Contact::Here | Contact::Heard)
-        };
+        let is_up =
+            |member: &&u64| matches!(self.contact(**member), Contact::Here | Contact::Heard);
         let (up, voters) = (left.iter().filter(is_up).count(), left.len());
         match up > voters / 2 {
             true => Ok(()),
@@ -322,7 +323,12 @@ impl Cluster {
 
     fn own_status(&self) -> ClusterStatus {
         let (jobs, last) = self.replica.with_state(|state| {
-            (state.queue.counters().current_jobs(), state.applied.map_or(0, |id| id.index))
+            let counters = state.queue.counters();
+            let jobs = counters.current_jobs_ready
+                + counters.current_jobs_reserved
+                + counters.current_jobs_delayed
+                + counters.current_jobs_buried;
+            (jobs, state.applied.map_or(0, |id| id.index))
         });
         let phase = match self.lease.standing() {
             Standing::Cut if self.replica.is_open() => PHASE_NO_MAJORITY,
@@ -398,10 +404,7 @@ impl Cluster {
 /// A member that is further behind does not count as one that could carry on.
 const LAG_ENTRIES_MAX: u64 = 10_000;
 
-fn matched(
-    metrics: &openraft::RaftMetrics<super::TypeConfig>,
-    member: u64,
-) -> Option<u64> {
+fn matched(metrics: &openraft::RaftMetrics<super::TypeConfig>, member: u64) -> Option<u64> {
     if metrics.current_leader == Some(member) && member == metrics.id {
         return metrics.last_log_index;
     }

@@ -23,7 +23,8 @@ mod pulse;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use openraft::Raft;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{Instant as _, Raft};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -38,6 +39,7 @@ use super::log_store::LogStore;
 use super::outbox::Outbox;
 use super::proposer::Estimates;
 use super::reads::ReadIndex;
+use super::snapshot::Receiver;
 use super::state_machine::{Owner, Replica, StateMachine};
 use super::types::{Metrics, TypeConfig};
 use crate::clock::LogicalClock;
@@ -70,6 +72,7 @@ pub(super) struct Cluster {
     failure: Mutex<Option<String>>,
     failed: Notify,
     about: About,
+    receiver: tokio::sync::Mutex<Option<Receiver>>,
     /// One change of the membership at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -88,6 +91,7 @@ pub(super) struct ClusterParts {
     pub(super) peers: Arc<Peers>,
     pub(super) timing: Timing,
     pub(super) about: About,
+    pub(super) receiver: Option<Receiver>,
 }
 
 impl Cluster {
@@ -108,6 +112,7 @@ impl Cluster {
             presence: Presence::new(&parts.timing),
             timing: parts.timing,
             about: parts.about,
+            receiver: tokio::sync::Mutex::new(parts.receiver),
             reads: ReadLink::default(),
             metrics,
             raft: parts.raft,
@@ -153,7 +158,7 @@ impl Cluster {
 
     /// The last figures of openraft.
     fn look<R>(&self, look: impl FnOnce(&openraft::RaftMetrics<TypeConfig>) -> R) -> R {
-        look(&self.metrics.lock().borrow())
+        look(&self.metrics.lock().borrow_watched())
     }
 
     fn member(&self) -> u64 {
@@ -200,5 +205,17 @@ impl Cluster {
             }
             self.failed.notified().await;
         }
+    }
+}
+
+/// How long the leader may take to hear that this member ends.
+const GOODBYE_LIMIT: std::time::Duration = std::time::Duration::from_millis(300);
+
+impl Cluster {
+    /// Tells the leader that this member ends on purpose: what its connections held comes back at
+    /// once.
+    pub(super) async fn say_goodbye(&self) {
+        let Some((leader, address)) = self.other_leader() else { return };
+        contact::ask(self, (leader, &address), messages::kind::GOODBYE, &[], GOODBYE_LIMIT).await;
     }
 }

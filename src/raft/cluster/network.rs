@@ -5,16 +5,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::raft::message::{TransferLeaderRequest, TransferLeaderResponse};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
-    StreamAppendResult, VoteRequest, VoteResponse,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
+use super::super::encoding;
+use super::super::snapshot::{self, Call, CallError, SnapshotData};
 use super::super::types::{SnapshotOf, TypeConfig, Vote};
 use super::messages::{self, kind};
 use super::peers::Peers;
@@ -95,8 +97,7 @@ impl Way {
                     other => other,
                 };
                 let (network, address) = (self.network.clone(), self.address.clone());
-                let way =
-                    Way { network, target: self.target, address, purpose, caller: None };
+                let way = Way { network, target: self.target, address, purpose, caller: None };
                 let link = way.dial(purpose).await.map_err(|error| unreachable(&error))?;
                 none.insert(Caller::new(link))
             }
@@ -110,7 +111,7 @@ impl Way {
 }
 
 impl RaftNetworkV2<TypeConfig> for Way {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -172,13 +173,28 @@ impl RaftNetworkV2<TypeConfig> for Way {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: SnapshotOf,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
+        vote: Vote,
+        snapshot: SnapshotOf,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let error = io::Error::from(io::ErrorKind::Unsupported);
-        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+        let SnapshotData::Own(source) = snapshot.snapshot else {
+            let error = io::Error::from(io::ErrorKind::NotFound);
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+        };
+        let unreachable = |error: &(dyn std::error::Error + 'static)| {
+            tracing::warn!(member = self.target, %error, "a snapshot did not get through");
+            StreamingError::Unreachable(Unreachable::new(&io::Error::other(error.to_string())))
+        };
+        let link = self.dial(Purpose::Snapshot).await.map_err(|error| unreachable(&error))?;
+        tracing::info!(member = self.target, "sending a snapshot");
+        let vote = encoding::encode_vote(&vote).into();
+        let answer =
+            snapshot::send(&source, vote, &mut SnapshotLink(Caller::new(link)), cancel).await;
+        let answer = answer.map_err(|error| unreachable(&error))?;
+        let vote = encoding::decode_vote(&answer).map_err(|error| unreachable(&error))?;
+        tracing::info!(member = self.target, "the snapshot is installed");
+        Ok(SnapshotResponse::new(vote))
     }
 
     async fn transfer_leader(
@@ -189,6 +205,16 @@ impl RaftNetworkV2<TypeConfig> for Way {
         let body = messages::transfer(&request);
         let answer = self.call(kind::TRANSFER, &body, option.hard_ttl()).await?;
         messages::read_transferred(&answer.body).map_err(|error| failed(&error))
+    }
+}
+
+/// A link as the sender of a snapshot uses it.
+struct SnapshotLink(Caller);
+
+impl Call for SnapshotLink {
+    async fn call(&mut self, request: Vec<u8>, limit: Duration) -> Result<Bytes, CallError> {
+        let answer = self.0.call(kind::SNAPSHOT, &request, limit).await;
+        Ok(answer.map_err(io::Error::other)?.body)
     }
 }
 

@@ -137,7 +137,13 @@ impl Presence {
     }
 
     /// What the log should say of `member`, and does not say yet.
-    pub(super) fn word_on(&self, member: MemberId, queue: &Queue, peers: &Peers, tick: u64) -> Option<Part> {
+    pub(super) fn word_on(
+        &self,
+        member: MemberId,
+        queue: &Queue,
+        peers: &Peers,
+        tick: u64,
+    ) -> Option<Part> {
         let life = queue.life(member)?;
         if life.is_over || life.is_removed || life.incarnation.0 == 0 {
             return None;
@@ -145,8 +151,12 @@ impl Presence {
         let incarnation = life.incarnation;
         let part = match self.contact(member.0, peers, tick) {
             Contact::Dead => Part::EndLife { member, incarnation },
-            Contact::Silent if life.is_heard => Part::Hearing { member, incarnation, is_heard: false },
-            Contact::Heard if !life.is_heard => Part::Hearing { member, incarnation, is_heard: true },
+            Contact::Silent if life.is_heard => {
+                Part::Hearing { member, incarnation, is_heard: false }
+            }
+            Contact::Heard if !life.is_heard => {
+                Part::Hearing { member, incarnation, is_heard: true }
+            }
             Contact::Silent | Contact::Heard => return None,
         };
         let mut members = self.members.lock();

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-
 use tokio::time::MissedTickBehavior;
 
-use super::lease::{TICK, ticks};
 use super::Cluster;
+use super::lease::{TICK, ticks};
 
 /// A leader whose own log has not got anything onto its disk for so long, while another member has,
 /// hands over.
@@ -34,7 +33,7 @@ pub(super) async fn catch_up(cluster: Arc<Cluster>) {
         let index = super::super::reads::confirmed(&read_index).await;
         cluster.replica.applied_to(index).await;
         cluster.lease.caught_up();
-        cluster.owner.send_replies();
+        cluster.owner.speak_again();
     }
 }
 
@@ -157,7 +156,9 @@ impl Cluster {
             let others = replication
                 .iter()
                 .filter(|(member, _)| **member != self.member() && voters.contains(member));
-            others.filter_map(|(member, at)| Some((*member, at.as_ref()?.index))).max_by_key(|(_, index)| *index)
+            others
+                .filter_map(|(member, at)| Some((*member, at.as_ref()?.index)))
+                .max_by_key(|(_, index)| *index)
         })
     }
 

@@ -17,6 +17,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 
 use super::super::encoding;
 use super::super::log_store::{LogStart, LogStore};
+use super::super::snapshot::SnapshotData;
 use super::super::state_machine::{ReadySnapshot, Replica, ReplicaState, StateMachine};
 use super::super::types::{
     Entry, LogId, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig, Vote,
@@ -34,7 +35,7 @@ use crate::storage::wal::{EntryId, Wal, WalOptions};
 struct Published(StateMachine);
 
 impl RaftStateMachine<TypeConfig> for Published {
-    type SnapshotData = ();
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = ReadySnapshot;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -63,7 +64,11 @@ impl RaftStateMachine<TypeConfig> for Published {
         self.0.get_snapshot_builder().await
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: ()) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        data: SnapshotData,
+    ) -> Result<(), io::Error> {
         self.0.install_snapshot(meta, data).await
     }
 

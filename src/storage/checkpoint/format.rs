@@ -58,6 +58,18 @@ pub(super) fn index_of(file_name: &str) -> Option<u64> {
     (name(index) == file_name).then_some(index)
 }
 
+/// The name of one that comes from another member and is not whole yet.
+pub(super) fn incoming_name(index: u64, file_crc: u32) -> String {
+    format!("incoming-{index}-{file_crc:08x}")
+}
+
+/// The index in such a name, in the one way in which it is written.
+pub(super) fn incoming_index_of(file_name: &str) -> Option<u64> {
+    let (index, crc) = file_name.strip_prefix("incoming-")?.split_once('-')?;
+    let (index, crc) = (index.parse().ok()?, u32::from_str_radix(crc, 16).ok()?);
+    (incoming_name(index, crc) == file_name).then_some(index)
+}
+
 pub(super) fn encode_head(head: &CheckpointHead) -> Vec<u8> {
     let mut bytes = vec![0; HEAD_BYTES];
     let length = u32::try_from(head.meta.len()).expect("the caller's description is bounded");

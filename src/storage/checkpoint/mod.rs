@@ -3,7 +3,7 @@
 //! The caller pushes records, bytes to this layer, and never waits: what does not fit is handed back
 //! until [`OnRoom`] says otherwise. The background writer writes them under another name, syncs,
 //! renames, reads the whole file again, and only then says that there is a checkpoint. The newest
-//! two are kept.
+//! two are kept. One that another member has made comes in through `incoming`.
 //!
 //! It must not: decide which checkpoint to start from (the caller knows what the log covers), or
 //! remove one for being damaged.
@@ -16,16 +16,18 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::background::BackgroundHandle;
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile, is_full};
 use super::reserve::{Reserve, remove_if_there};
 
 mod format;
+mod incoming;
 mod reader;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::incoming::{FILE_BYTES_MIN, Incoming, IncomingId, OnWritten};
 pub use self::reader::CheckpointReader;
 pub use self::writer::{CheckpointWriter, NoRoom};
 
@@ -231,13 +233,54 @@ impl Checkpoints {
         self.dir.join(format::name(index))
     }
 
-    /// Removes all but the newest [`KEPT_MAX`], of which the newest was just read through.
+    /// Opens the file of the checkpoint of that index: it can be read as long as it is open, also
+    /// after it was removed.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn file(&self, index: u64) -> Result<Arc<dyn DiskFile>, CheckpointError> {
+        let path = self.path(index);
+        self.disk.open(&path).map_err(io_error("open", &path))
+    }
+
+    /// Removes all but the newest [`KEPT_MAX`], of which the newest was just read through, and what
+    /// has come of one that would be older.
     fn remove_old(&self) -> Result<(), CheckpointError> {
-        for index in self.list()?.into_iter().skip(KEPT_MAX) {
-            let path = self.path(index);
+        let indexes = self.list()?;
+        let newest = indexes.first().copied();
+        let old = indexes.into_iter().skip(KEPT_MAX).map(format::name);
+        let names = self.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
+        let is_outdated =
+            |name: &String| format::incoming_index_of(name).is_some_and(|at| Some(at) <= newest);
+        for name in old.chain(names.into_iter().filter(is_outdated)) {
+            let path = self.dir.join(name);
             remove_if_there(&*self.disk, &path).map_err(io_error("remove", &path))?;
         }
         Ok(())
+    }
+
+    /// Writes and syncs a piece of a draft; the reserve is released for it if need be.
+    fn write_piece(
+        &self,
+        file: &dyn DiskFile,
+        path: &Path,
+        piece: &[u8],
+        offset: u64,
+    ) -> Result<(), CheckpointError> {
+        let mut result = file.write_all_at(piece, offset);
+        if result.as_ref().is_err_and(is_full) && self.release_reserve()? {
+            result = file.write_all_at(piece, offset);
+        }
+        result.map_err(io_error("write", path))?;
+        file.sync_data().map_err(io_error("sync", path))?;
+        file.forget_cached(offset..offset + piece.len() as u64);
+        Ok(())
+    }
+
+    fn release_reserve(&self) -> Result<bool, CheckpointError> {
+        let Some(reserve) = &self.reserve else { return Ok(false) };
+        let released = reserve.release().map_err(io_error("release", &self.dir))?;
+        Ok(released > 0)
     }
 }
 

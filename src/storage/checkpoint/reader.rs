@@ -9,7 +9,7 @@ use crc32fast::Hasher;
 use super::format::{
     BLOCK_HEAD_BYTES, BlockFrame, FOOT_BYTES, Foot, HEAD_BYTES, Head, RECORD_HEAD_BYTES, VERSION,
 };
-use super::{CheckpointError, CheckpointHead, CheckpointInfo, Damage, io_error};
+use super::{CheckpointError, CheckpointHead, CheckpointInfo, Damage, IncomingId, io_error};
 use crate::storage::bytes_at::u32_at;
 use crate::storage::disk::{Disk, DiskFile};
 
@@ -192,6 +192,45 @@ impl CheckpointReader {
         let (file, offset) = (self.path.clone(), self.offset);
         CheckpointError::Corrupt { file, offset, why: Damage::Block { number } }
     }
+}
+
+/// How many bytes at the front of a file that is not all there are as they should be: the head and
+/// the whole blocks after it, by their own checksums.
+pub(super) fn valid_prefix(
+    file: &dyn DiskFile,
+    path: &Path,
+    id: IncomingId,
+) -> Result<u64, CheckpointError> {
+    let file_bytes = file.length().map_err(io_error("measure", path))?;
+    let head = match read_head(file, path, file_bytes) {
+        Ok((head, _)) => head,
+        Err(CheckpointError::Corrupt { .. } | CheckpointError::UnknownVersion { .. }) => {
+            return Ok(0);
+        }
+        Err(error) => return Err(error),
+    };
+    if (head.cluster, head.applied_index) != (id.cluster, id.index) {
+        return Ok(0);
+    }
+    let frame = BlockFrame::new(id.cluster, id.index);
+    let mut offset = (HEAD_BYTES + head.meta.len()) as u64;
+    let mut block = Vec::new();
+    for number in 0.. {
+        let room = file_bytes - offset;
+        let Some(room) = room.checked_sub(BLOCK_HEAD_BYTES as u64) else { break };
+        block.resize(BLOCK_HEAD_BYTES, 0);
+        file.read_exact_at(&mut block, offset).map_err(io_error("read", path))?;
+        let head = BlockFrame::head(&block, number).filter(|head| head.length as u64 <= room);
+        let Some(head) = head else { break };
+        block.resize(BLOCK_HEAD_BYTES + head.length, 0);
+        file.read_exact_at(&mut block, offset).map_err(io_error("read", path))?;
+        if !frame.is_valid(&block) {
+            break;
+        }
+        offset += block.len() as u64;
+    }
+    file.forget_cached(0..offset);
+    Ok(offset)
 }
 
 /// Reads head and meta. Returns the hasher that has seen them.

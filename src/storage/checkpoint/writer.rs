@@ -14,7 +14,7 @@ use super::{
     OnRoom, PENDING_BYTES_MAX, RECORD_BYTES_MAX, io_error,
 };
 use crate::storage::background::{Job, Lane, PIECE_BYTES_MAX, Step};
-use crate::storage::disk::{DiskFile, is_full};
+use crate::storage::disk::DiskFile;
 use crate::storage::reserve::remove_if_there;
 
 /// A record was not taken: so much waits for the background writer already.
@@ -297,20 +297,7 @@ impl Build {
                 state.file.insert(disk.create(&draft).map_err(io_error("create", &draft))?).clone()
             }
         };
-        let mut result = file.write_all_at(bytes, offset);
-        if result.as_ref().is_err_and(is_full) && self.release_reserve()? {
-            result = file.write_all_at(bytes, offset);
-        }
-        result.map_err(io_error("write", &draft))?;
-        file.sync_data().map_err(io_error("sync", &draft))?;
-        file.forget_cached(offset..offset + bytes.len() as u64);
-        Ok(())
-    }
-
-    fn release_reserve(&self) -> Result<bool, CheckpointError> {
-        let Some(reserve) = &self.checkpoints.reserve else { return Ok(false) };
-        let released = reserve.release().map_err(io_error("release", &self.checkpoints.dir))?;
-        Ok(released > 0)
+        self.checkpoints.write_piece(&*file, &draft, bytes, offset)
     }
 
     /// One step of what comes after the last byte: sync and rename; then read one piece after the
