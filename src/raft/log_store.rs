@@ -38,7 +38,7 @@ const OP_OVERHEAD_BYTES: usize = 96;
 
 /// A handle on the log; clones share it.
 #[derive(Clone)]
-pub struct LogStore {
+pub(super) struct LogStore {
     shared: Arc<Shared>,
 }
 
@@ -73,7 +73,7 @@ struct Recent {
 
 /// What the log had when it was opened.
 #[derive(Clone, Debug, Default)]
-pub struct LogStart {
+pub(super) struct LogStart {
     /// The last vote.
     pub vote: Option<Vote>,
     /// Up to where entries are gone because a checkpoint covers them.
@@ -84,7 +84,7 @@ pub struct LogStart {
 
 impl LogStore {
     /// A log kept by `wal`, or in memory alone when there is none.
-    pub fn new(wal: Option<Arc<Wal>>, start: LogStart, clock: Arc<LogicalClock>) -> Self {
+    pub(super) fn new(wal: Option<Arc<Wal>>, start: LogStart, clock: Arc<LogicalClock>) -> Self {
         let state = State {
             vote: start.vote,
             purged: start.purged,
@@ -104,22 +104,22 @@ impl LogStore {
     }
 
     /// Bytes of entries appended since the process started, as counted in memory.
-    pub fn appended_bytes(&self) -> u64 {
+    pub(super) fn appended_bytes(&self) -> u64 {
         self.shared.appended_bytes.load(Ordering::Relaxed)
     }
 
     /// The index up to which every entry is on disk.
-    pub fn synced_index(&self) -> u64 {
+    pub(super) fn synced_index(&self) -> u64 {
         self.shared.state.lock().synced
     }
 
     /// The index of the last entry, on disk or not.
-    pub fn last_index(&self) -> u64 {
+    pub(super) fn last_index(&self) -> u64 {
         self.shared.state.lock().last.map_or(0, |last| last.index)
     }
 
     /// Tells that entries up to `index` have been applied, so that memory need not keep them.
-    pub fn applied(&self, index: u64) {
+    pub(super) fn applied(&self, index: u64) {
         self.shared.applied.store(index, Ordering::Relaxed);
     }
 

@@ -18,7 +18,7 @@ type Inner<T> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
 
 /// tokio without sleeps that are too short for its timers.
 #[derive(Debug)]
-pub struct Runtime(TokioRuntime);
+pub(crate) struct Runtime(TokioRuntime);
 
 impl AsyncRuntime for Runtime {
     type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;

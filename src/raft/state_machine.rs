@@ -57,7 +57,7 @@ pub trait Owner: Send + Sync {
 }
 
 /// A member's copy of the queue.
-pub struct Replica {
+pub(super) struct Replica {
     life: Arc<Life>,
     clock: Arc<LogicalClock>,
     log: LogStore,
@@ -78,7 +78,7 @@ pub struct Replica {
 }
 
 /// What applying changes.
-pub struct ReplicaState {
+pub(super) struct ReplicaState {
     /// The queue itself.
     pub queue: Queue,
     /// The last entry applied.
@@ -97,7 +97,7 @@ pub struct ReplicaState {
 
 impl ReplicaState {
     /// The state before the first entry.
-    pub fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             queue: Queue::new(),
             applied: None,
@@ -110,7 +110,7 @@ impl ReplicaState {
     }
 
     /// Takes over a checkpoint that is durable, unless a newer one is known already.
-    pub fn publish(&mut self, meta: SnapshotMeta, source: Option<Arc<SnapshotSource>>) {
+    pub(super) fn publish(&mut self, meta: SnapshotMeta, source: Option<Arc<SnapshotSource>>) {
         let known = self.snapshot.as_ref().and_then(|known| known.last_log_id);
         if meta.last_log_id >= known {
             (self.snapshot, self.source) = (Some(meta), source);
@@ -125,7 +125,7 @@ impl ReplicaState {
 
 impl Replica {
     /// A replica at the point `state` has reached.
-    pub fn new(
+    pub(super) fn new(
         life: Arc<Life>,
         clock: Arc<LogicalClock>,
         log: LogStore,
@@ -153,13 +153,13 @@ impl Replica {
     }
 
     /// Runs `look` on the state between two entries. It must be short: applying waits.
-    pub fn with_state<R>(&self, look: impl FnOnce(&mut ReplicaState) -> R) -> R {
+    pub(super) fn with_state<R>(&self, look: impl FnOnce(&mut ReplicaState) -> R) -> R {
         look(&mut self.state.lock())
     }
 
     /// When the next entry is needed for the sake of time alone; `None` when never. For timers no
     /// sooner than `gap` after the last entry, for what one entry could not finish at once.
-    pub fn deadline(&self, gap: Duration) -> Option<LogicalTime> {
+    pub(super) fn deadline(&self, gap: Duration) -> Option<LogicalTime> {
         match self.deadline.load(Ordering::Acquire) {
             DEADLINE_NEVER => None,
             DEADLINE_NOW => Some(LogicalTime(DEADLINE_NOW)),
@@ -171,12 +171,12 @@ impl Replica {
     }
 
     /// The index of the last entry applied.
-    pub fn applied_index(&self) -> u64 {
+    pub(super) fn applied_index(&self) -> u64 {
         self.applied_index.load(Ordering::Acquire)
     }
 
     /// Completes when the entry at `index` has been applied.
-    pub async fn applied_to(&self, index: u64) {
+    pub(super) async fn applied_to(&self, index: u64) {
         loop {
             let more = self.applied_more.notified();
             if self.applied_index() >= index {
@@ -187,7 +187,7 @@ impl Replica {
     }
 
     /// Completes when this member's present life has been opened by the log.
-    pub async fn opened(&self) {
+    pub(super) async fn opened(&self) {
         loop {
             let more = self.applied_more.notified();
             if self.is_open() {
@@ -198,7 +198,7 @@ impl Replica {
     }
 
     /// Whether this member's present life has been opened by the log.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.with_state(|state| self.is_open_in(&state.queue))
     }
 
@@ -208,7 +208,7 @@ impl Replica {
     }
 
     /// Whether the cluster took this member's present life for over: it must begin another.
-    pub fn is_life_over(&self) -> bool {
+    pub(super) fn is_life_over(&self) -> bool {
         self.is_life_over.load(Ordering::Acquire)
     }
 
@@ -233,7 +233,7 @@ impl Replica {
     }
 
     /// Answers what `connections` read, now that the leader has confirmed the state.
-    pub fn answer_reads(&self, connections: &[(ConnectionNumber, Ask)]) {
+    pub(super) fn answer_reads(&self, connections: &[(ConnectionNumber, Ask)]) {
         {
             let state = self.state.lock();
             let now = self.clock.now().max(state.queue.now());
@@ -379,7 +379,7 @@ impl Observer for OwnSessions<'_> {
 
 /// The replica as openraft drives it.
 #[derive(Clone)]
-pub struct StateMachine(pub Arc<Replica>);
+pub(super) struct StateMachine(pub Arc<Replica>);
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
@@ -430,7 +430,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// Hands openraft the checkpoint that is there already: checkpoints are made by storage, so that a
 /// disk that is full for a while does not end the member (storage-review F12).
 #[derive(Clone, Default)]
-pub struct ReadySnapshot {
+pub(super) struct ReadySnapshot {
     meta: SnapshotMeta,
     source: Option<Arc<SnapshotSource>>,
 }

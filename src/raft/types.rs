@@ -8,7 +8,7 @@ use crate::queue::Batch;
 
 openraft::declare_raft_types!(
     /// beanpole's choice of types for openraft.
-    pub TypeConfig:
+    pub(crate) TypeConfig:
         D = Command,
         R = (),
         Node = openraft::BasicNode,
@@ -17,7 +17,7 @@ openraft::declare_raft_types!(
 
 /// The application's part of a log entry: one batch, shared by the log, the appliers and the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command(pub Arc<Batch>);
+pub(crate) struct Command(pub Arc<Batch>);
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -38,7 +38,7 @@ pub(super) const CHUNK_BYTES_MAX: usize = 256 << 10;
 pub(super) const PROGRESS_LIMIT: Duration = Duration::from_secs(10);
 
 /// What openraft carries from one trait to the other as the snapshot itself.
-pub enum SnapshotData {
+pub(super) enum SnapshotData {
     /// Nothing: the log was cut without a file (a member without a data directory).
     Nothing,
     /// The newest checkpoint of this member, to be sent.
@@ -48,7 +48,7 @@ pub enum SnapshotData {
 }
 
 /// A checkpoint that was received, ready to take the place of the state.
-pub struct Loaded {
+pub(super) struct Loaded {
     /// The state.
     pub queue: Queue,
     /// The file, which is this member's newest checkpoint now.

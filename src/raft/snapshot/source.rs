@@ -17,7 +17,7 @@ use crate::storage::disk::DiskFile;
 const KEPT_AFTERWARDS: Duration = Duration::from_secs(10);
 
 /// A checkpoint of this member, held open: it can be sent also after newer ones have replaced it.
-pub struct SnapshotSource {
+pub(crate) struct SnapshotSource {
     file: Arc<dyn DiskFile>,
     info: CheckpointInfo,
     transfers: Arc<Transfers>,
@@ -52,7 +52,7 @@ impl SnapshotSource {
     }
 
     /// What the checkpoint says of itself.
-    pub fn info(&self) -> &CheckpointInfo {
+    pub(crate) fn info(&self) -> &CheckpointInfo {
         &self.info
     }
 
