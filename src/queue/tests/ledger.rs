@@ -4,7 +4,8 @@
 //! - Each op is answered once, at once, and first; a wait ends with one more outcome.
 //! - Ids are given in order and without gaps; a deleted job never comes back (P2).
 //! - A job has one holder until its time to run is over (P3).
-//! - A delayed job is not handed out before its time (P5).
+//! - A delayed job is not handed out before its time (P5), nor one that a grace keeps.
+//! - No op of a life that is over is applied, and no wait of a silent member ends with a job (D4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,6 +23,9 @@ pub(super) struct Ledger {
     held_up: BTreeSet<SessionId>,
     /// Sessions that this batch ends, unless they are answered before.
     ended: BTreeSet<SessionId>,
+    members: BTreeMap<MemberId, KnownMember>,
+    /// Members that are silent from the end of this batch on, if they are not heard before.
+    falling_silent: BTreeSet<MemberId>,
     jobs: BTreeMap<JobId, Known>,
     last_job: u64,
     /// How many ops were applied.
@@ -35,7 +39,28 @@ pub(super) struct Ledger {
 struct Known {
     ttr: Duration,
     not_before: LogicalTime,
-    holder: Option<(SessionId, LogicalTime)>,
+    holder: Option<Holder>,
+}
+
+struct Holder {
+    session: SessionId,
+    /// When its time to run is over.
+    until: LogicalTime,
+    /// When its life is over and its grace too.
+    free_at: Option<LogicalTime>,
+}
+
+impl Holder {
+    fn holds_at(&self, now: LogicalTime) -> bool {
+        self.until > now && self.free_at.is_none_or(|free_at| free_at > now)
+    }
+}
+
+struct KnownMember {
+    life: Incarnation,
+    is_over: bool,
+    is_removed: bool,
+    is_silent: bool,
 }
 
 impl Ledger {
@@ -44,26 +69,95 @@ impl Ledger {
         self.sent.insert((member, life, OpNumber(number)), op);
     }
 
-    /// A life ended, and with it all that its sessions had.
-    pub(super) fn end_lives(&mut self, member: MemberId) {
-        let ended = self.held_up.extract_if(.., |session| session.member == member);
-        self.ended.extend(ended);
-        for known in self.jobs.values_mut() {
-            known.holder = known.holder.filter(|(holder, _)| holder.member != member);
+    fn learn(&mut self, part: &Part) {
+        match *part {
+            Part::Enrol { member } => {
+                self.members.entry(member).or_insert(KnownMember {
+                    life: Incarnation(0),
+                    is_over: true,
+                    is_removed: false,
+                    is_silent: false,
+                });
+            }
+            Part::Open { member, incarnation, grace_millis } => {
+                self.open(member, incarnation, u64::from(grace_millis));
+            }
+            Part::EndLife { member, incarnation } => {
+                if let Some(known) = self.living(member, incarnation) {
+                    known.is_over = true;
+                    self.end_lives(member, incarnation, 0);
+                }
+            }
+            Part::Remove { member } => {
+                self.learn(&Part::Enrol { member });
+                let known = self.members.get_mut(&member).expect("it was just enrolled");
+                (known.is_over, known.is_removed) = (true, true);
+                let life = known.life;
+                self.end_lives(member, life, 0);
+            }
+            Part::Hearing { member, incarnation, is_heard } => {
+                self.falling_silent.remove(&member);
+                if let Some(known) = self.living(member, incarnation) {
+                    known.is_silent &= !is_heard;
+                    if !is_heard {
+                        self.falling_silent.insert(member);
+                    }
+                }
+            }
+            Part::Ops { .. } => {}
         }
-        self.sent.retain(|(sender, _, _), _| *sender != member);
+    }
+
+    fn open(&mut self, member: MemberId, life: Incarnation, grace_millis: u64) {
+        let opened = KnownMember { life, is_over: false, is_removed: false, is_silent: false };
+        let Some(known) = self.members.get_mut(&member) else {
+            self.members.insert(member, opened);
+            return;
+        };
+        if !known.is_removed && known.life < life {
+            let ended = known.life;
+            *known = opened;
+            self.falling_silent.remove(&member);
+            self.end_lives(member, ended, grace_millis);
+        }
+    }
+
+    fn living(&mut self, member: MemberId, life: Incarnation) -> Option<&mut KnownMember> {
+        self.members.get_mut(&member).filter(|known| known.life == life && !known.is_over)
+    }
+
+    /// Lives up to `last` ended, and with them all that their sessions had, at least after a grace.
+    fn end_lives(&mut self, member: MemberId, last: Incarnation, grace_millis: u64) {
+        let is_ended =
+            |session: &SessionId| session.member == member && session.incarnation <= last;
+        self.ended.extend(self.held_up.extract_if(.., |session| is_ended(session)));
+        let (now, free_at) = (self.now, self.now.after(Duration::from_millis(grace_millis)));
+        for known in self.jobs.values_mut() {
+            if let Some(holder) = known.holder.as_mut().filter(|holder| is_ended(&holder.session)) {
+                holder.free_at = match holder.free_at {
+                    // What was free stays so; only a grace makes a grace longer.
+                    Some(earlier) if earlier <= now => Some(earlier),
+                    Some(earlier) if grace_millis > 0 => Some(earlier.max(free_at)),
+                    _ => Some(free_at),
+                };
+            }
+        }
+        self.sent.retain(|(sender, life, _), _| *sender != member || *life > last);
     }
 
     fn close(&mut self, session: SessionId) {
         self.held_up.remove(&session);
         for known in self.jobs.values_mut() {
-            known.holder = known.holder.filter(|(holder, _)| *holder != session);
+            known.holder.take_if(|holder| holder.session == session);
         }
     }
 
     /// A batch is about to be applied.
     pub(super) fn begin(&mut self, queue: &Queue, batch: &Batch) {
         self.now = queue.now().max(batch.now);
+        for part in &batch.parts {
+            self.learn(part);
+        }
         if queue.continuations.iter().any(|(_, kept)| matches!(kept, Continuation::Kick { .. })) {
             self.forget_delays();
         }
@@ -73,6 +167,9 @@ impl Ledger {
     pub(super) fn end(&mut self) -> Vec<(SessionId, Outcome)> {
         self.finish_op();
         self.ended.clear();
+        for member in std::mem::take(&mut self.falling_silent) {
+            self.members.get_mut(&member).expect("it has a life").is_silent = true;
+        }
         std::mem::take(&mut self.outcomes)
     }
 
@@ -101,9 +198,10 @@ impl Ledger {
             }
             (Action::Delete { job }, Outcome::Deleted) => {
                 let known = self.jobs.remove(job).expect("what is deleted was there");
-                let other =
-                    known.holder.filter(|(holder, until)| *holder != session && *until > self.now);
-                assert!(other.is_none(), "{session:?} deleted {job:?}, held by {other:?}");
+                let other = known.holder.filter(|holder| holder.session != session);
+                let held = other.filter(|holder| holder.holds_at(self.now));
+                let by = held.map(|holder| holder.session);
+                assert_eq!(by, None, "{session:?} deleted {job:?}, which another holds");
             }
             (Action::Release { job, delay, .. }, Outcome::Released) => {
                 let now = self.now;
@@ -143,7 +241,11 @@ impl Ledger {
         }
         assert!(self.held_up.remove(&session), "{session:?} got {outcome:?} and did not wait");
         match outcome {
-            Outcome::Reserved { job, .. } => self.take(session, *job),
+            Outcome::Reserved { job, .. } => {
+                let member = &self.members[&session.member];
+                assert!(!member.is_silent, "{session:?} is not heard and got {job:?}");
+                self.take(session, *job);
+            }
             Outcome::TimedOut | Outcome::DeadlineSoon | Outcome::Kicked { .. } => {}
             _ => panic!("{outcome:?} does not end a wait"),
         }
@@ -153,20 +255,22 @@ impl Ledger {
         let now = self.now;
         let known = self.known(job);
         assert!(known.not_before <= now, "{job:?} is handed out too early");
-        let other = known.holder.filter(|(_, until)| *until > now);
-        assert!(other.is_none(), "{job:?} goes to {session:?} and is held by {other:?}");
+        let held = known.holder.as_ref().filter(|holder| holder.holds_at(now));
+        let by = held.map(|holder| holder.session);
+        assert_eq!(by, None, "{job:?} goes to {session:?} and another holds it");
         self.hold(session, job);
     }
 
     fn hold(&mut self, session: SessionId, job: JobId) {
         let now = self.now;
         let known = self.known(job);
-        known.holder = Some((session, now.after(known.ttr)));
+        let until = now.after(known.ttr);
+        known.holder = Some(Holder { session, until, free_at: None });
     }
 
     fn give_back(&mut self, session: SessionId, job: JobId) -> &mut Known {
         let known = self.known(job);
-        let holder = known.holder.take().map(|(holder, _)| holder);
+        let holder = known.holder.take().map(|holder| holder.session);
         assert_eq!(holder, Some(session), "{job:?} is given back by another");
         known
     }
@@ -193,8 +297,10 @@ impl Observer for Ledger {
             queue.check_invariants();
             self.unchecked = 0;
         }
-        let (life, number) = queue.last_applied(session.member).expect("the member is known");
-        let op = self.sent.remove(&(session.member, life, number)).expect("the op was sent");
+        let Life { incarnation: life, last, .. } =
+            queue.life(session.member).expect("the member is known");
+        assert!(self.living(session.member, life).is_some(), "an op of {session:?}, which is over");
+        let op = self.sent.remove(&(session.member, life, last)).expect("the op was sent");
         assert_eq!(op.connection, session.connection);
         match op.action {
             Action::StopWaiting => {}

@@ -1,7 +1,8 @@
 //! Random batches on three copies of the state (D1): one is applied to as it is and checked after
 //! each op, one is now and then replaced by what its records restore, and one is checkpointed in
 //! random slices while ops go on, then restored, and given the ops since the freeze once more.
-//! Outcomes and digests are equal all the time.
+//! Outcomes, digests and chains are equal all the time. Members begin and end lives, with and without a
+//! grace, fall silent and are heard again, and are removed and replaced.
 //!
 //! `BEANPOLE_SEED` repeats a run, `BEANPOLE_OPS` says how many ops are applied at least.
 
@@ -21,7 +22,12 @@ const QUOTA: u32 = 6;
 const JOBS_MIN: usize = 2;
 const JOBS_MAX: usize = 60;
 
+/// At a time.
 const MEMBERS: u64 = 3;
+
+/// What is removed stays in the table, and each record costs time.
+const MEMBERS_MAX: u64 = 16;
+
 const CONNECTIONS: u64 = 4;
 const TUBES: [&str; 5] = ["default", "a", "b", "c", "d"];
 
@@ -76,6 +82,8 @@ struct Sender {
     next: u64,
     connections: Vec<u64>,
     next_connection: u64,
+    /// Nothing but a new life will be listened to.
+    is_over: bool,
 }
 
 impl World {
@@ -86,6 +94,7 @@ impl World {
             next: 1,
             connections: Vec::new(),
             next_connection: 1,
+            is_over: false,
         };
         Self {
             random: Random(seed),
@@ -103,12 +112,15 @@ impl World {
         for _ in 0..self.random.below(4) {
             let sender = self.random.pick(&[0, 1, 2]);
             match self.random.below(40) {
-                0 if parts.is_empty() => parts.push(self.open(sender, ledger)),
-                1..4 if !self.earlier.is_empty() => {
+                0..3 if parts.is_empty() => {
+                    parts = self.event(sender, queue);
+                    parts.iter().for_each(|part| self.keep(part.clone()));
+                }
+                3..6 if !self.earlier.is_empty() => {
                     let place = self.random.below(self.earlier.len() as u64);
                     parts.push(self.earlier[usize::try_from(place).expect("a place")].clone());
                 }
-                4 => parts.push(self.with_a_gap(sender)),
+                6 => parts.push(self.with_a_gap(sender)),
                 _ => {
                     let part = self.ops(sender, queue, ledger);
                     self.keep(part.clone());
@@ -132,14 +144,46 @@ impl World {
         LogicalTime(self.now.0.saturating_sub(back))
     }
 
-    fn open(&mut self, sender: usize, ledger: &mut Ledger) -> Part {
+    /// What becomes of a member.
+    fn event(&mut self, sender: usize, queue: &Queue) -> Vec<Part> {
+        let Sender { member, life, is_over, .. } = self.senders[sender];
+        let newcomer = queue.next_member();
+        match self.random.below(24) {
+            0..16 if !is_over => {
+                let is_heard = self.random.one_in(2);
+                vec![Part::Hearing { member, incarnation: life, is_heard }]
+            }
+            16..18 if !is_over => {
+                self.senders[sender].is_over = true;
+                vec![Part::EndLife { member, incarnation: life }]
+            }
+            18 => {
+                vec![Part::EndLife { member, incarnation: Incarnation(life.0.saturating_sub(1)) }]
+            }
+            19 if (MEMBERS..MEMBERS_MAX).contains(&newcomer.0) => {
+                let leaving = std::mem::replace(&mut self.senders[sender].member, newcomer);
+                let (removed, newcomer) =
+                    (Part::Remove { member: leaving }, Part::Enrol { member: newcomer });
+                let late = Part::Open {
+                    member: leaving,
+                    incarnation: Incarnation(life.0 + 1),
+                    grace_millis: 0,
+                };
+                vec![removed, newcomer, late, self.open(sender)]
+            }
+            _ => vec![self.open(sender)],
+        }
+    }
+
+    fn open(&mut self, sender: usize) -> Part {
         let skipped = self.random.below(2);
+        let grace_millis = self.random.pick(&[0, 500, 2_000, 2_000]);
         let sender = &mut self.senders[sender];
         sender.life.0 += 1 + skipped;
         sender.next = 1;
         sender.connections.clear();
-        ledger.end_lives(sender.member);
-        Part::Open { member: sender.member, incarnation: sender.life, grace_millis: 0 }
+        sender.is_over = false;
+        Part::Open { member: sender.member, incarnation: sender.life, grace_millis }
     }
 
     fn with_a_gap(&mut self, sender: usize) -> Part {
@@ -169,7 +213,12 @@ impl World {
         let Sender { member, life: incarnation, connections, .. } = &mut self.senders[sender];
         let session = SessionId { member: *member, incarnation: *incarnation, connection };
         let job = job(&mut self.random, queue, session);
-        let action = action(&mut self.random, job, self.filling);
+        let mut action = action(&mut self.random, job, self.filling);
+        let is_silent = queue.life(session.member).is_some_and(|life| !life.is_heard);
+        if is_silent && !self.random.one_in(4) {
+            // Waits pile up, so that there is much to do when it is heard again.
+            action = Action::Reserve { wait: Wait::Forever, half_closed: false };
+        }
         if action == Action::Close {
             connections.retain(|open| *open != connection.0);
         }
@@ -297,6 +346,7 @@ impl Checkpointed {
             assert_eq!(apply(&mut restored, batch), *outcomes, "of {batch:?}");
         }
         assert_eq!(restored.digest(), self.queue.digest());
+        assert_eq!(restored.chain(), self.queue.chain());
         assert_eq!(restored.counters(), self.queue.counters());
         self.queue = restored;
         self.restores += 1;
@@ -328,6 +378,12 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
+/// Whether a member is heard again that was not served in one entry.
+fn is_returning(queue: &Queue) -> bool {
+    let is_return = |kept: &Continuation| matches!(kept, Continuation::Return { .. });
+    queue.continuations.iter().any(|(_, kept)| is_return(kept))
+}
+
 #[test]
 fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
     let seed =
@@ -340,6 +396,7 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
     let (mut plain, mut replaced) = (Queue::new(), Queue::new());
     let queue = Queue::new();
     let mut walked = Checkpointed { queue, records: None, since: Vec::new(), restores: 0 };
+    let mut returns = 0;
     while ledger.applied < ops {
         let batch = world.batch(&plain, &mut ledger);
         ledger.begin(&plain, &batch);
@@ -349,13 +406,17 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
         assert_eq!(walked.apply(&batch), outcomes, "of {batch:?}");
         assert_eq!(plain.digest(), replaced.digest());
         assert_eq!(plain.digest(), walked.queue.digest());
+        let chains = [replaced.chain(), walked.queue.chain()];
+        assert_eq!(chains, [plain.chain(); 2]);
         assert_eq!(plain.counters(), replaced.counters());
         assert!(plain.tube_names().eq(replaced.tube_names()));
         if world.random.one_in(50) {
             replaced = Queue::restore(replaced.records()).expect("the state is sound");
         }
         walked.step(&mut world.random);
+        returns += u64::from(is_returning(&plain));
     }
     plain.check_invariants();
     assert!(walked.restores > ops / 5_000, "only {} restores", walked.restores);
+    assert!(returns >= ops / 50_000, "only {returns} entries before all of a member were served");
 }
