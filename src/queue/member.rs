@@ -213,7 +213,8 @@ impl Queue {
         work.spend(1);
         self.stop_grace(id);
         let present = self.member_mut(id).facts.incarnation;
-        // Going on is left to the continuations: it has no end within a number of moves.
+        // Left to the continuations, which have their turn right after the timers: a timer may only
+        // use what it finds within its half of the work.
         if let Some(last) = present.0.checked_sub(1).map(Incarnation)
             && self.first_session(id, last).is_some()
         {

@@ -15,6 +15,7 @@
 //! [`script::action`].
 
 mod bulk;
+mod chain;
 mod checkpoints;
 mod commands;
 mod ledger;

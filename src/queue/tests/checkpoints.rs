@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::play;
 use super::script::Player;
+use crate::queue::hearing::Hearing;
 use crate::queue::*;
 
 /// A state that has some of everything.
@@ -33,8 +34,33 @@ fn rich() -> Player {
          5 reserve-job 8 = 5 RESERVED 8 h
          6 use x = 6 USING x",
     );
+    player.play(
+        "! member 2
+         7 use w = 7 USING w
+         7 watch w = 7 WATCHING 2
+         7 put 9 0 60 j = 7 INSERTED 10
+         7 reserve = 7 RESERVED 10 j
+         ! open 2000
+         7 watch w = 7 WATCHING 2
+         7 reserve = 7 waits
+         8 watch w = 8 WATCHING 2
+         8 reserve = 8 waits
+         ! silent
+         9 use w = 9 USING w
+         9 put 0 0 60 k = 9 INSERTED 11
+         9 put 0 0 60 l = 9 INSERTED 12
+         ! member 3
+         10 use w = 10 USING w
+         10 put 9 0 60 m = 10 INSERTED 13
+         ! remove
+         ! member 1",
+    );
     player.ask_with_quota(0, 4, "kick 2");
     player.ask_with_quota(0, 5, "close");
+    player.apply_with_quota(
+        0,
+        Part::Hearing { member: MemberId(2), incarnation: Incarnation(2), is_heard: true },
+    );
     player.queue.check_invariants();
     player
 }
@@ -192,6 +218,27 @@ fn checker_finds_what_is_planted() {
             let (id, _) = queue.continuations.iter().next().expect("there is one");
             let id = *id;
             queue.continuations.remove(&id);
+        }),
+        ("a return that nobody goes on with", |queue| {
+            queue.member_mut(MemberId(2)).facts.hearing = Hearing::Returning { from: 0, before: 0 };
+            let is_return = |kept: &Continuation| matches!(kept, Continuation::Return { .. });
+            let kept = queue.continuations.iter().find(|(_, kept)| is_return(kept));
+            let id = *kept.expect("there is one").0;
+            queue.continuations.remove(&id);
+        }),
+        ("a member that is heard and was not served", |queue| {
+            queue.member_mut(MemberId(2)).facts.hearing = Hearing::Heard;
+        }),
+        ("a grace that never ends", |queue| {
+            let member = queue.member_mut(MemberId(2));
+            member.facts.grace_until = None;
+        }),
+        ("a waiter that its member forgot", |queue| {
+            queue.member_mut(MemberId(2)).waiters.pop_first().expect("there is one");
+        }),
+        ("the end of a life that is not over", |queue| {
+            let last = Incarnation(1);
+            queue.add_continuation(Continuation::EndLives { member: MemberId(1), last });
         }),
         ("a member's count", |queue| {
             queue.member_mut(MemberId(1)).sessions += 1;

@@ -128,8 +128,13 @@ impl Player {
         self.last.0 += 1;
         let (connection, turn) = (ConnectionNumber(connection), self.turn(connection));
         let op = Op { connection, turn, action: action(command) };
-        let parts = vec![self.run(self.last, vec![op])];
-        self.queue.apply_within(quota, &Batch { now: self.now, parts }, &mut Words::default());
+        let part = self.run(self.last, vec![op]);
+        self.apply_with_quota(quota, part);
+    }
+
+    pub(super) fn apply_with_quota(&mut self, quota: u32, part: Part) {
+        let batch = Batch { now: self.now, parts: vec![part] };
+        self.queue.apply_within(quota, &batch, &mut Words::default());
     }
 
     pub(super) fn run(&self, first: OpNumber, ops: Vec<Op>) -> Part {
