@@ -14,7 +14,7 @@ use super::encoding::{self, DecodeError, MembershipBytes};
 use super::gauges::{Room, StorageGauges};
 use super::life::Signature;
 use super::log_store::LogStart;
-use super::snapshot::{Receiving, SnapshotSource, Transfers, snapshot_meta};
+use super::snapshot::{Receiving, SnapshotSource, Transfers, follow_checkpoint, snapshot_meta};
 use super::state_machine::ReplicaState;
 use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
@@ -26,7 +26,7 @@ use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointRead
 use crate::storage::disk::Disk;
 use crate::storage::identity::{DataDirectory, Identity, IdentityError};
 use crate::storage::reserve::Reserve;
-use crate::storage::wal::{EntryId, Recovered, SyncPolicy, Wal, WalError, WalOptions};
+use crate::storage::wal::{Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
 
 /// Where jobs are kept.
@@ -378,28 +378,6 @@ fn refuse_gap(recovered: &Recovered, chosen: Option<&CheckpointInfo>) -> Result<
         true => Err(OpenError::Gap { purged: purged.index, checkpoint }),
         false => Ok(()),
     }
-}
-
-/// Has the log follow a checkpoint that came from another member and became durable before the log
-/// was told: one beyond the end of the log, or one that shows that the end was never committed.
-fn follow_checkpoint(
-    wal: &Wal,
-    recovered: &mut Recovered,
-    applied: EntryId,
-) -> Result<(), OpenError> {
-    let purged = recovered.purged.map(|purged| purged.index);
-    if purged >= Some(applied.index) {
-        return Ok(());
-    }
-    let read = wal.read(applied.index, applied.index + 1, 1)?;
-    if read.first().is_some_and(|(id, _)| *id == applied) {
-        return Ok(());
-    }
-    tracing::warn!(checkpoint = applied.index, last = ?recovered.last, "the log follows a checkpoint");
-    wal.truncate_after(recovered.purged);
-    wal.purge(applied);
-    (recovered.purged, recovered.last) = (Some(applied), Some(applied));
-    Ok(())
 }
 
 fn log_start(recovered: &Recovered) -> Result<LogStart, OpenError> {

@@ -3,7 +3,8 @@
 //! `sender` offers the file and sends what the other side does not have; `receiver` keeps what came,
 //! verifies it, makes it durable and loads the queue; only then is openraft told, so that installing
 //! is a swap of pointers (openraft answers nobody meanwhile). `source` holds a file open while it is
-//! sent, and the log behind it. `messages` has what the two sides say.
+//! sent, and the log behind it. `messages` has what the two sides say. `following` is for the start
+//! after a crash between the file and the log.
 //!
 //! It must not know how the bytes travel ([`Call`]), and not decide whether a snapshot is installed:
 //! that is openraft's.
@@ -21,11 +22,13 @@ use super::types::SnapshotMeta;
 use crate::queue::Queue;
 use crate::storage::wal::EntryId;
 
+mod following;
 mod messages;
 mod receiver;
 mod sender;
 mod source;
 
+pub(super) use following::follow_checkpoint;
 pub(super) use messages::{installed, refused};
 pub(super) use receiver::{Receiver, Receiving, Response};
 pub(super) use sender::send;

@@ -20,8 +20,8 @@ use crate::storage::sim::Crash;
 use crate::storage::wal::{EntryId, Wal, WalOptions};
 
 /// A log store over a log on some disk.
-struct Bench {
-    store: LogStore,
+pub(super) struct Bench {
+    pub(super) store: LogStore,
     failed: Arc<Mutex<Option<String>>>,
     torn_bytes: u64,
     // After the log, which uses it.
@@ -60,20 +60,20 @@ impl Bench {
         Self { store, failed, torn_bytes, _background: background }
     }
 
-    fn on(disk: &SimDisk) -> Self {
+    pub(super) fn on(disk: &SimDisk) -> Self {
         Self::open(Arc::new(disk.clone()))
     }
 
-    async fn append(&self, entries: Vec<Entry>) {
+    pub(super) async fn append(&self, entries: Vec<Entry>) {
         append(&mut self.store.clone(), entries).await.expect("the entries are durable");
     }
 
-    async fn all(&self) -> Vec<Entry> {
+    pub(super) async fn all(&self) -> Vec<Entry> {
         self.store.clone().try_get_log_entries(..).await.unwrap()
     }
 }
 
-async fn append(store: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
+pub(super) async fn append(store: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
     let (flushed, done) = TypeConfig::oneshot();
     store.append(entries, IOFlushed::signal(flushed)).await?;
     tokio::time::timeout(PATIENCE, done).await.expect("in time").expect("a log that lives")
@@ -83,7 +83,7 @@ fn id(term: u64, index: u64) -> LogId {
     encoding::log_id(EntryId { term, member: 1, index })
 }
 
-fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
+pub(super) fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
     let action = put(0, vec![index as u8; body_bytes]);
     let op = Op { connection: CONNECTION, turn: Turn(0), action };
     let part = Part::Ops {
@@ -96,11 +96,11 @@ fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
     Entry { log_id: id(term, index), payload: Payload::Normal(Command(Arc::new(batch))) }
 }
 
-fn entries(term: u64, indexes: std::ops::Range<u64>, body_bytes: usize) -> Vec<Entry> {
+pub(super) fn entries(term: u64, indexes: std::ops::Range<u64>, body_bytes: usize) -> Vec<Entry> {
     indexes.map(|index| entry(term, index, body_bytes)).collect()
 }
 
-fn expect_same(found: &[Entry], expected: &[Entry]) {
+pub(super) fn expect_same(found: &[Entry], expected: &[Entry]) {
     let ids = |entries: &[Entry]| entries.iter().map(|entry| entry.log_id).collect::<Vec<_>>();
     assert_eq!(ids(found), ids(expected));
     assert!(found.iter().zip(expected).all(|(one, other)| one.payload == other.payload));

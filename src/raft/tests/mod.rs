@@ -26,6 +26,7 @@ mod clock;
 mod damage;
 mod log_store;
 mod restart;
+mod snapshot;
 mod suite;
 
 /// How long something that must happen may take: the machine may be busy.

@@ -109,6 +109,19 @@ impl SimDisk {
         self.state.lock().faults.power_countdown = Some(changes);
     }
 
+    /// Keeps a copy of the disk as it is after `changes` more changes, and goes on: a failure of power
+    /// for one that cannot be told of it.
+    pub fn copy_after(&self, changes: u64) {
+        self.state.lock().faults.copy_countdown = Some(changes);
+    }
+
+    /// The disk as [`copy_after`](Self::copy_after) has kept it; `None` when it has not come to that.
+    pub fn take_copy(&self) -> Option<Self> {
+        let mut state = *self.state.lock().faults.copy.take()?;
+        state.locks.clear();
+        Some(Self { state: Arc::new(Mutex::new(state)) })
+    }
+
     /// The sum of the lengths of all named files may not pass `bytes`; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().faults.capacity_bytes = bytes;

@@ -46,6 +46,8 @@ pub(super) enum DirChange {
 pub(super) struct Faults {
     pub(super) sync_countdown: Option<u64>,
     pub(super) power_countdown: Option<u64>,
+    pub(super) copy_countdown: Option<u64>,
+    pub(super) copy: Option<Box<State>>,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) write_bytes_max: Option<usize>,
     pub(super) unreadable: BTreeSet<PathBuf>,
@@ -61,6 +63,14 @@ impl State {
     pub(super) fn change(&mut self) -> io::Result<()> {
         match &mut self.faults.power_countdown {
             Some(0) => return Err(power_is_off()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        match &mut self.faults.copy_countdown {
+            Some(0) => {
+                self.faults.copy_countdown = None;
+                self.faults.copy = Some(Box::new(self.clone()));
+            }
             Some(left) => *left -= 1,
             None => {}
         }
