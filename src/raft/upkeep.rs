@@ -473,3 +473,29 @@ impl DiskUpkeep {
         self.reserve.refill(&self.background.handle());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Queue;
+
+    #[test]
+    fn a_checkpoint_of_a_state_that_was_replaced_is_given_up() {
+        let mut state = ReplicaState::empty();
+        state.queue.begin_checkpoint();
+        let moment = Moment {
+            applied: encoding::log_id(crate::storage::wal::EntryId::default()),
+            membership: StoredMembership::default(),
+            applied_ops: 0,
+            clock: LogicalTime(0),
+            snapshot_installed: 0,
+        };
+        state.queue = Queue::new();
+        state.snapshot_installed = 1;
+        let mut records = Vec::new();
+        let slice = moment.slice(&mut state, &mut records);
+        assert!(matches!(slice, Err(UpkeepError::Superseded)));
+        state.queue.abandon_checkpoint();
+        assert!(records.is_empty());
+    }
+}

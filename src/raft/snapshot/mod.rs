@@ -25,6 +25,7 @@ use crate::storage::wal::EntryId;
 mod following;
 mod messages;
 mod receiver;
+mod refusal;
 mod sender;
 mod source;
 
@@ -59,7 +60,7 @@ pub(super) struct Loaded {
 }
 
 /// A way to ask the other member, one request after the other.
-pub(super) trait Call {
+pub(super) trait Call: Send {
     /// Sends `request` and waits for the answer, for at most `limit`. After an error, or when it is
     /// dropped half way, the way is of no use any more.
     fn call(

@@ -11,11 +11,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::super::encoding::{self, DecodeError};
-use super::super::opening::{OpenError, restore_queue};
+use super::super::encoding;
+use super::super::opening::restore_queue;
 use super::super::state_machine::Replica;
 use super::super::types::{SnapshotMeta, Vote};
-use super::messages::{self, Answer, Chunk, MessageError, Offer, Request};
+use super::messages::{self, Answer, Chunk, Offer, Request};
+use super::refusal::{ROOM_LEFT_BYTES, Refusal};
 use super::source::{SnapshotSource, Transfers};
 use super::{CHUNK_BYTES_MAX, Loaded, SnapshotData, snapshot_meta};
 use crate::chain::Chain;
@@ -26,9 +27,6 @@ use crate::storage::checkpoint::{
 
 /// How long one answer to a finish is held back while the state is being loaded.
 pub(super) const WORKING_LIMIT: Duration = Duration::from_secs(1);
-
-/// Room on the disk that a transfer leaves to everything else, bytes.
-const ROOM_LEFT_BYTES: u64 = 16 << 20;
 
 /// Where checkpoints are received.
 #[derive(Clone)]
@@ -63,49 +61,6 @@ pub(in crate::raft) struct Received {
     pub(in crate::raft) meta: SnapshotMeta,
     /// The snapshot.
     pub(in crate::raft) data: SnapshotData,
-}
-
-/// Why a request is refused.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error(transparent)]
-    Message(#[from] MessageError),
-    #[error("the snapshot is of cluster {offered:032x}, this member is of {ours:032x}")]
-    ForeignCluster { offered: u128, ours: u128 },
-    #[error("no snapshot has {file_bytes} bytes and {meta_bytes} of description")]
-    Size { file_bytes: u64, meta_bytes: usize },
-    #[error("the snapshot's description is not valid")]
-    Meta(#[source] DecodeError),
-    #[error("the snapshot named {named} describes {described:?}")]
-    Misnamed { named: u64, described: Option<u64> },
-    #[error("the snapshot ({offered}) contradicts what has been applied here ({applied})")]
-    Contradiction { offered: String, applied: String },
-    #[error("another snapshot is being loaded")]
-    Busy,
-    #[error(
-        "there is room for {free} bytes, the snapshot needs {needed} more and {ROOM_LEFT_BYTES} beside"
-    )]
-    NoRoom { needed: u64, free: u64 },
-    #[error("this transfer was ended by another one")]
-    Superseded,
-    #[error("a chunk of {length} bytes at {offset}, when {expected} bytes are there")]
-    Misplaced { offset: u64, length: usize, expected: u64 },
-    #[error("the chunk at {offset} was changed on its way")]
-    ChunkDamaged { offset: u64 },
-    #[error("only {taken} of {file_bytes} bytes are there")]
-    Incomplete { taken: u64, file_bytes: u64 },
-    #[error("the vote is not valid")]
-    Vote(#[source] DecodeError),
-    #[error("the snapshot is newer than the vote of its sender, or that leads nobody")]
-    VoteTooOld,
-    #[error("the file is not the one that was offered")]
-    NotAsOffered,
-    #[error(transparent)]
-    Storage(#[from] CheckpointError),
-    #[error("the snapshot cannot be loaded")]
-    Load(#[from] OpenError),
-    #[error("loading has ended without a result")]
-    Task(#[from] tokio::task::JoinError),
 }
 
 struct Transfer {
@@ -280,7 +235,8 @@ impl Receiver {
                 }
                 Some(loaded) => loaded.map(SnapshotData::Loaded),
             },
-            Stage::Taking(_) | Stage::Unneeded => Ok(SnapshotData::Nothing),
+            Stage::Unneeded => Ok(SnapshotData::Nothing),
+            Stage::Taking(_) => return Err(Refusal::Incomplete { taken, file_bytes }),
         };
         let meta = current.meta.clone();
         self.current = None;

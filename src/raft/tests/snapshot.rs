@@ -90,6 +90,11 @@ impl Side {
     }
 }
 
+/// openraft moves a transfer between threads.
+fn movable<F: Future + Send>(future: F) -> F {
+    future
+}
+
 /// Where a link is cut, counted in calls from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
@@ -100,6 +105,9 @@ enum Cut {
     After(usize),
 }
 
+/// Changes the request of the call of this number.
+type Tamper = Box<dyn FnMut(usize, &mut Vec<u8>) + Send>;
+
 /// The way to a receiver and, through it, to its state machine and its log.
 struct Wire {
     receiver: Receiver,
@@ -109,14 +117,13 @@ struct Wire {
     /// The lengths of the requests that got through.
     sizes: Vec<usize>,
     cut: Cut,
-    /// Changes the request of a call.
-    tamper: Box<dyn FnMut(usize, &mut Vec<u8>) + Send>,
+    tamper: Tamper,
 }
 
 impl Wire {
     async fn carry(&mut self, source: &Arc<SnapshotSource>) -> Result<Bytes, SendError> {
         let vote = encoding::encode_vote(&Vote::new_committed(90, 2));
-        send(source, vote.into(), self, std::future::pending::<()>()).await
+        movable(send(source, vote.into(), self, std::future::pending::<()>())).await
     }
 
     /// What openraft does about a snapshot: installs it, and then cuts the log.
