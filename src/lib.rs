@@ -1,8 +1,8 @@
 //! beanpole: a durable work queue that beanstalkd clients use unchanged.
 //!
 //! The map of the house. Imports go downwards only: `server` (clients) uses `raft` (the replicated
-//! log), which uses `queue` (the pure state machine) and `storage` (bytes on disk); those two do not
-//! know each other. `beanpole-protocol` has the words of the wire. A test holds this fence.
+//! log), which uses `queue` (the pure state machine), `storage` (bytes on disk) and `link` (the way
+//! between members); those three do not know each other. `beanpole-protocol` has the words of the wire. A test holds this fence.
 
 pub mod admin;
 pub mod chain;

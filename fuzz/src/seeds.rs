@@ -1,4 +1,4 @@
-//! Writes the seeds of the targets `entry` and `wal_recovery` to the directory `corpus`; those of
+//! Writes the seeds of the targets `entry`, `frame` and `wal_recovery` to the directory `corpus`; those of
 //! `decoder` are text and were written by hand. To be run again when a format changes:
 //! `cargo run --bin seeds`, in this directory.
 
@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use beanpole::link::write_frame;
 use beanpole::queue::{
     Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,
     Turn, Wait,
@@ -29,6 +30,13 @@ fn main() -> io::Result<()> {
         assert_eq!(recode_entry(&bytes).expect("a seed is an entry"), bytes, "{name}");
         write(&corpus.join("entry"), name, &bytes)?;
     }
+    for (name, bytes) in frames() {
+        // As it is, in pieces of ten bytes; and in large ones, so that changes get past the checksums.
+        for (mode, suffix) in [([0, 10, 0], "whole"), ([1, 0, 16], "sums")] {
+            let seed = [&mode, bytes.as_slice()].concat();
+            write(&corpus.join("frame"), &format!("{name}-{suffix}"), &seed)?;
+        }
+    }
     for (name, bytes) in segments() {
         // Once as it is, and once so that changes get past the checksums.
         for (mode, suffix) in [(0, "whole"), (1, "sums"), (2, "chain")] {
@@ -42,6 +50,24 @@ fn main() -> io::Result<()> {
 fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     fs::write(dir.join(name), bytes)
+}
+
+fn frames() -> Vec<(&'static str, Vec<u8>)> {
+    let of = |bodies: &[&[u8]]| {
+        let mut bytes = Vec::new();
+        for (id, body) in (1..).zip(bodies) {
+            write_frame(&mut bytes, 1, id, |buffer| buffer.extend_from_slice(body));
+        }
+        bytes
+    };
+    let announced = |length: u32| [&length.to_le_bytes()[..], &[0; 20]].concat();
+    vec![
+        ("short", of(&[b"", b"a", b"a job"])),
+        // Long enough to have memory of its own.
+        ("long", of(&[&[b'l'; 33 << 10], b"short"])),
+        ("announced", announced(64 << 20)),
+        ("too-large", announced((72 << 20) + 1)),
+    ]
 }
 
 fn entries() -> Vec<(&'static str, Vec<u8>)> {

@@ -53,6 +53,9 @@ fn a_breach_of_each_rule_is_noticed() {
             "pub use crate::{\n    clock::Clock,\n    raft::{Node, Outbox},\n};",
         ),
         ("src/storage/wal/tests.rs", "use crate::server::run;"),
+        ("src/queue/job.rs", "use crate::link::Frame;"),
+        ("src/link/stream.rs", "use crate::raft::Node;"),
+        ("src/link/tests/mod.rs", "use crate::storage::disk::Disk;"),
         ("src/raft/node.rs", "use crate::server::Address;"),
         ("protocol/src/line.rs", "use beanpole::queue::JobId;"),
         ("src/server/run.rs", "use openraft::Raft;"),
@@ -90,6 +93,8 @@ fn what_is_allowed_is_not_taken_for_a_breach() {
         ("src/storage/mod.rs", "#[cfg(test)]\npub(crate) mod tests {\n use std::fs::File;\n}\n"),
         ("src/storage/wal/tests/crash.rs", "use std::fs::File;"),
         ("src/raft/node.rs", "use crate::{queue::Batch, storage::wal::Wal};\nuse openraft::Raft;"),
+        ("src/raft/transport.rs", "use crate::link::dial;"),
+        ("src/link/refusals.rs", "use crate::clock::Clock;"),
         ("src/server/listener.rs", "fn f() { rustix::fs::unlink(path) }"),
         ("src/server/run.rs", "fn f<'a>(x: &'a str) -> char { '\"' } // openraft"),
     ];

@@ -18,17 +18,47 @@ pub(super) struct Rule {
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
-        says: "queue imports neither storage nor raft nor server, config, clock",
+        says: "queue imports neither storage nor link, raft, server, config, clock",
         within: &["src/queue/"],
         except: &[],
-        names: &["crate::storage", "crate::raft", "crate::server", "crate::config", "crate::clock"],
+        names: &[
+            "crate::storage",
+            "crate::link",
+            "crate::raft",
+            "crate::server",
+            "crate::config",
+            "crate::clock",
+        ],
         is_for_product_only: false,
     },
     Rule {
-        says: "storage imports neither queue nor raft nor server, config, clock",
+        says: "storage imports neither queue nor link, raft, server, config, clock",
         within: &["src/storage/"],
         except: &[],
-        names: &["crate::queue", "crate::raft", "crate::server", "crate::config", "crate::clock"],
+        names: &[
+            "crate::queue",
+            "crate::link",
+            "crate::raft",
+            "crate::server",
+            "crate::config",
+            "crate::clock",
+        ],
+        is_for_product_only: false,
+    },
+    Rule {
+        says: "link imports nothing of ours but clock",
+        within: &["src/link/"],
+        except: &[],
+        names: &[
+            "crate::queue",
+            "crate::storage",
+            "crate::raft",
+            "crate::server",
+            "crate::config",
+            "crate::cli",
+            "crate::chain",
+            "beanpole_protocol",
+        ],
         is_for_product_only: false,
     },
     Rule {
