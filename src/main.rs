@@ -6,6 +6,7 @@ use beanpole::admin::{self, CommandError};
 use beanpole::chain::Chain;
 use beanpole::cli::{Arguments, ClusterArguments, EXIT_USAGE, Invocation, LogFormat, UsageError};
 use beanpole::config::{Config, ConfigError, Loaded};
+use beanpole::demo;
 use beanpole::server::{self, RunError};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -28,7 +29,10 @@ fn main() -> ExitCode {
     match Invocation::read(std::env::args_os()) {
         Ok(Invocation::Serve(arguments)) => serve(&arguments, end),
         Ok(Invocation::Cluster(arguments)) => cluster(&arguments, end),
-        Ok(Invocation::Demo(_)) => ExitCode::SUCCESS,
+        Ok(Invocation::Demo(arguments)) => match demo::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => end(EXIT_FAILED, &Chain(&error)),
+        },
         Ok(Invocation::Help(text)) => {
             print(&text);
             ExitCode::SUCCESS
@@ -60,6 +64,11 @@ fn serve(arguments: &Arguments, end: impl Fn(u8, &dyn std::fmt::Display) -> Exit
         print(&loaded.description);
         loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
         return ExitCode::SUCCESS;
+    }
+    if let Some(parent) = arguments.end_with_parent
+        && let Err(error) = demo::end_with_parent(parent)
+    {
+        return end(EXIT_FAILED, &error);
     }
     start_logging(&loaded.config);
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

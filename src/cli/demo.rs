@@ -16,8 +16,8 @@ pub struct DemoArguments {
     #[arg(long, value_name = "DIR", default_value = "beanpole-demo")]
     pub dir: PathBuf,
 
-    /// The first member's port for clients, the others have the next two; 0 lets the system choose
-    /// (default: as in DIR, else 11300)
+    /// The first member's port for clients, the others have the next two; 0: free ones are chosen
+    /// (default: those in DIR, else 11300)
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
 }

@@ -206,6 +206,11 @@ fn read_value(kind: Kind, text: &str) -> Result<Value, &'static str> {
     }
 }
 
+/// The variables of all keys.
+pub(super) fn variables() -> impl Iterator<Item = String> {
+    KEYS.iter().map(|(key, _)| variable(key))
+}
+
 /// The variable of a key.
 fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "_").to_uppercase())

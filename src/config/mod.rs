@@ -224,6 +224,11 @@ impl Config {
     }
 }
 
+/// The names of all variables of the environment that are settings.
+pub fn setting_variables() -> impl Iterator<Item = String> {
+    layers::variables()
+}
+
 /// The data directory that the flag, the environment or the file names, in this order; for commands
 /// that look for a server and do not become one.
 ///

@@ -5,10 +5,11 @@
 //! other implementation is [`SimDisk`](super::sim::SimDisk), which can lose its power.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -216,6 +217,25 @@ pub fn read_small_file(path: &Path, bytes_max: u64) -> io::Result<SmallFile> {
     Ok(SmallFile { bytes, mode })
 }
 
+/// Creates a file that only its owner may read or write, with `contents`.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub fn create_private_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+/// Creates an empty file for the output of another process.
+///
+/// # Errors
+/// `AlreadyExists`, or what the system says.
+pub fn create_output_file(path: &Path) -> io::Result<OwnedFd> {
+    let file = OpenOptions::new().append(true).create_new(true).open(path)?;
+    Ok(file.into())
+}
+
 /// The machine's file systems.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -401,6 +421,17 @@ mod tests {
         let read = read_small_file(&path, 5).unwrap();
         assert_eq!(read, SmallFile { bytes: b"12345".into(), mode: 0o400 });
         assert_eq!(read_small_file(&path, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners_alone_and_replaces_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("name");
+        create_private_file(&path, b"12345").unwrap();
+        let read = read_small_file(&path, 5).unwrap();
+        assert_eq!(read, SmallFile { bytes: b"12345".into(), mode: 0o600 });
+        let refused = create_private_file(&path, b"x").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
     }
 
     #[test]
