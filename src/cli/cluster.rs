@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// `beanpole cluster ..`: which member is asked, and what.
-///
-/// A member is asked through the socket in its data directory, on its own machine.
+/// `beanpole cluster ..`: which member is asked, through the socket in its data directory, and what.
 #[derive(Debug, Parser)]
 #[command(
     name = "beanpole cluster",
     bin_name = "beanpole cluster",
     about = "Begin a cluster, look at it, change its members",
+    long_about = None,
     disable_help_subcommand = true,
     after_help = "Exit status: 0 done; 1 refused, or `check` says that the member is needed; \
                   5 bad usage; 69 no member answers."

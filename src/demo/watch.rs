@@ -9,7 +9,7 @@ use crate::admin::{ClusterStatus, Reply, Request, ask_within};
 /// How long a member may take to say how it is. One that takes longer does not answer.
 const STATUS_LIMIT: Duration = Duration::from_millis(300);
 
-/// The number of jobs is told at every so manieth look: it may change all the time.
+/// The number of jobs is told once in so many looks: it may change all the time.
 const LOOKS_BETWEEN_JOBS: u32 = 5;
 
 /// A member, as it is seen from outside.
@@ -81,7 +81,7 @@ impl Watcher {
         }
         let jobs = jobs(&seen, leader);
         if self.looks.is_multiple_of(LOOKS_BETWEEN_JOBS) && jobs.is_some() && jobs != self.jobs {
-            lines.extend(jobs.map(|jobs| format!("{jobs} jobs")));
+            lines.extend(jobs.map(|jobs| format!("jobs: {jobs}")));
             self.jobs = jobs;
         }
         self.looks = self.looks.wrapping_add(1);
@@ -160,7 +160,7 @@ mod tests {
         let first = watcher.changes(all(0));
         let serving = |id| format!("member {id} is serving");
         assert_eq!(first[..3], [1, 2, 3].map(serving));
-        assert_eq!(first[3..], ["member 1 leads (term 1)", "0 jobs"]);
+        assert_eq!(first[3..], ["member 1 leads (term 1)", "jobs: 0"]);
         assert!(watcher.changes(all(0)).is_empty());
 
         // The others still follow the one that is gone.
@@ -181,9 +181,9 @@ mod tests {
         let mut watcher = Watcher::default();
         let states =
             |jobs| seen([answers(1, Some(2), 0), answers(1, Some(2), jobs), State::Silent]);
-        assert!(watcher.changes(states(0)).contains(&"0 jobs".to_owned()));
+        assert!(watcher.changes(states(0)).contains(&"jobs: 0".to_owned()));
         let lines: Vec<_> = (1..=10).flat_map(|jobs| watcher.changes(states(jobs))).collect();
-        assert_eq!(lines, ["5 jobs", "10 jobs"]);
+        assert_eq!(lines, ["jobs: 5", "jobs: 10"]);
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! The command line as beanstalkd has it: flags, exit statuses, sockets, signals.
+//! The command line as beanstalkd has it: flags, exit statuses, sockets, signals; and what it does not
+//! have: a configuration file, other commands.
 
+mod cluster_tests;
+mod config_tests;
 mod flag_tests;
 mod process_tests;
 mod socket_tests;

@@ -1,7 +1,9 @@
 //! The process: how it ends, and whom it shares its directory with.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -97,4 +99,28 @@ fn beanpole_refuses_an_empty_directory_that_must_exist() {
     let flags = ["-l", "127.0.0.1", "-p", "0", "--must-exist", "-b", &directory];
     let ended = run(Target::Beanpole, &flags);
     assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+}
+
+#[test]
+fn beanpole_ends_with_its_parent_when_told_to() {
+    let program = Target::Beanpole.program().expect("it was built");
+    // The parent cannot clean up: it is killed.
+    let script = "\"$0\" -l 127.0.0.1 -p 0 --end-with-parent $$ & wait";
+    let mut parent = Command::new("sh");
+    parent.arg("-c").arg(script).arg(program).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut parent = parent.spawn().expect("there is a shell");
+    let mut log = BufReader::new(parent.stderr.take().expect("it is piped")).lines();
+    let is_ready = |line: std::io::Result<String>| line.is_ok_and(|line| line.contains("ready"));
+    assert!(log.any(is_ready), "the server does not get ready");
+    parent.kill().expect("it runs");
+    parent.wait().expect("a child can be waited for");
+    // The server holds the other end: it is closed when it has ended.
+    assert_eq!(log.count(), 0);
+}
+
+#[test]
+fn beanpole_does_not_start_when_its_parent_has_ended() {
+    let ended = run(Target::Beanpole, &["-p", "0", "--end-with-parent", "2147483647"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("has ended"), "{}", ended.stderr);
 }

@@ -57,6 +57,8 @@ fn a_breach_of_each_rule_is_noticed() {
         ("src/link/stream.rs", "use crate::raft::Node;"),
         ("src/link/tests/mod.rs", "use crate::storage::disk::Disk;"),
         ("src/raft/node.rs", "use crate::server::Address;"),
+        ("src/config/mod.rs", "use crate::admin::ask;"),
+        ("src/demo/watch.rs", "use crate::raft::Node;"),
         ("protocol/src/line.rs", "use beanpole::queue::JobId;"),
         ("src/server/run.rs", "use openraft::Raft;"),
         ("src/storage/disk.rs", "fn f() { sled::open(\"x\") }"),

@@ -69,6 +69,20 @@ pub(super) const RULES: &[Rule] = &[
         is_for_product_only: false,
     },
     Rule {
+        says: "nothing below the program imports admin's commands or demo",
+        within: &["src/queue/", "src/storage/", "src/raft/", "src/config/", "src/cli/"],
+        except: &[],
+        names: &["crate::admin", "crate::demo"],
+        is_for_product_only: false,
+    },
+    Rule {
+        says: "admin and demo reach a member through its socket alone",
+        within: &["src/admin/", "src/demo/"],
+        except: &[],
+        names: &["crate::raft", "crate::queue", "crate::server"],
+        is_for_product_only: false,
+    },
+    Rule {
         says: "protocol knows nothing of the server",
         within: &["protocol/"],
         except: &[],

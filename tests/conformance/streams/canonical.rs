@@ -99,7 +99,7 @@ impl Reply {
 
 /// The name of a job in the stream.
 fn job(id: &str, ids: &[u64]) -> String {
-    let place = id.parse().ok().and_then(|id| ids.iter().position(|&known| known == id));
+    let place = id.parse::<u64>().ok().and_then(|id| ids.iter().position(|&known| known == id));
     place.map_or_else(|| format!("unknown({id})"), |place| format!("#{place}"))
 }
 

@@ -1,0 +1,4 @@
+//! `beanpole demo`: three members that a newcomer can kill and watch.
+
+mod demo_tests;
+mod running;
