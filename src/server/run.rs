@@ -92,9 +92,13 @@ async fn serve(config: Config) -> Result<(), RunError> {
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(boot_id(disk.as_ref()).as_deref()));
+    let waits = config.cluster.is_some() && !config.must_exist && is_empty(&config, disk.as_ref())?;
+    if waits {
+        make_data_dir(&config, disk.as_ref())?;
+    }
     announce(&config, &bound, disk.as_ref());
     let newcomer = match (&config.cluster, &port) {
-        (Some(cluster), Some(port)) if is_empty(&config, disk.as_ref())? => {
+        (Some(cluster), Some(port)) if waits => {
             match waiting::member(&config, cluster, port, &mut signals).await? {
                 Some(newcomer) => newcomer,
                 None => return Ok(()),
@@ -306,6 +310,12 @@ fn is_empty(config: &Config, disk: &dyn Disk) -> Result<bool, RunError> {
     let has = crate::storage::identity::is_there(disk, dir)
         .map_err(|source| RunError::System { what: "read the data directory", source })?;
     Ok(!has)
+}
+
+fn make_data_dir(config: &Config, disk: &dyn Disk) -> Result<(), RunError> {
+    let dir = config.data_dir.as_ref().expect("a member of a cluster has a data directory");
+    let made = disk.create_dir(dir);
+    made.map_err(|source| RunError::System { what: "make the data directory", source })
 }
 
 /// Where an operator asks. A server that is no member of a cluster goes on without.
