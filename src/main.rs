@@ -124,6 +124,9 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::Become { .. } => EXIT_USER,
         RunError::Bind(_) => EXIT_ADDRESS,
         RunError::Start(error) if error.is_about_the_directory() => EXIT_DATA_DIR,
-        RunError::Start(_) | RunError::Secret(_) | RunError::Failed(_) | RunError::System { .. } => EXIT_FAILED,
+        RunError::Start(_)
+        | RunError::Secret(_)
+        | RunError::Failed(_)
+        | RunError::System { .. } => EXIT_FAILED,
     }
 }

@@ -32,6 +32,8 @@ mod source;
 pub(super) use following::follow_checkpoint;
 pub(super) use messages::{installed, refused};
 pub(super) use receiver::{Receiver, Receiving, Response};
+#[cfg(test)]
+pub(super) use sender::SendError;
 pub(super) use sender::send;
 pub(super) use source::{SnapshotSource, Transfers};
 

@@ -26,7 +26,7 @@ fn files(disk: &SimDisk, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 /// Why a member does not start on `disk`, which is left as it is.
 fn refusal(disk: &SimDisk) -> OpenError {
     let before = files(disk, data());
-    let opened = Opened::open(options(disk, TestClock::ticking(), NO_CHECKPOINTS));
+    let opened = Opened::open(options(disk, TestClock::ticking(), NO_CHECKPOINTS), None);
     let Err(StartError::Open(error)) = opened.map(drop) else { panic!("not refused") };
     let after = files(disk, data());
     let (one, other): (Vec<_>, Vec<_>) = (before.keys().collect(), after.keys().collect());
@@ -75,7 +75,7 @@ async fn a_log_whose_checkpoints_are_gone_is_refused_until_they_are_back() {
     let gone = disk.kill();
     checkpoints(&disk).iter().for_each(|path| gone.remove(path).unwrap());
     for _ in 0..2 {
-        let opened = Opened::open(options(&gone, TestClock::ticking(), NO_CHECKPOINTS));
+        let opened = Opened::open(options(&gone, TestClock::ticking(), NO_CHECKPOINTS), None);
         let Err(error) = opened.map(drop) else { panic!("not refused") };
         assert!(matches!(error, StartError::Open(OpenError::Gap { checkpoint: 0, .. })), "{error}");
     }

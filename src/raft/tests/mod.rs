@@ -12,8 +12,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{CheckpointLimits, Durability, Node, OpenOptions, Opened, Outbox, Owner, ReadRequests};
-use super::{Signature, StartError};
+use super::{Ask, CheckpointLimits, Durability, FIRST_MEMBER, Node, OpenOptions, Opened, Outbox};
+use super::{Owner, ReadRequests, Signature, StartError};
 use crate::clock::Clock;
 use crate::queue::{
     Action, ConnectionNumber, JobId, JobStats, LogicalTime, Op, Outcome, Queue, Turn,
@@ -35,6 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// No checkpoint, whatever happens.
 const NO_CHECKPOINTS: CheckpointLimits =
     CheckpointLimits { log_bytes_min: u64::MAX, replay_ops_max: u64::MAX };
+
+/// Whose the directories of these tests are.
+const NEWCOMER: crate::storage::Owner =
+    crate::storage::Owner { cluster: 0xBEA9, member: FIRST_MEMBER };
 
 /// The one connection that tests use.
 const CONNECTION: ConnectionNumber = ConnectionNumber(1);
@@ -121,7 +125,7 @@ impl Owner for Desk {
         self.outcomes.lock().push_back(outcome);
     }
 
-    fn answer_reads(&self, queue: &Queue, now: LogicalTime, _: ConnectionNumber) {
+    fn answer_reads(&self, queue: &Queue, now: LogicalTime, _: (ConnectionNumber, Ask)) {
         queue.check_invariants();
         let jobs = (1..=queue.counters().total_jobs)
             .filter_map(|job| queue.job_stats(JobId(job), now))
@@ -133,6 +137,10 @@ impl Owner for Desk {
     fn send_replies(&self) {
         self.arrived.notify_one();
     }
+
+    fn speak_again(&self) {}
+
+    fn close_all(&self) {}
 }
 
 impl Desk {
@@ -166,15 +174,17 @@ fn options(disk: &SimDisk, clock: Arc<dyn Clock>, checkpoints: CheckpointLimits)
         sync: SyncPolicy::Always,
         segment_size_max: 64 << 10,
     };
-    OpenOptions { durability, clock, cluster: 0xBEA9, checkpoints }
+    OpenOptions { durability, clock, newcomer: NEWCOMER, checkpoints }
 }
 
 impl Member {
     async fn start(options: OpenOptions) -> Result<Self, StartError> {
-        let opened = Opened::open(options)?;
-        let (outbox, reads, signature) = (opened.outbox(), opened.reads(), opened.signature());
+        let opened = Opened::open(options, None)?;
+        let (outbox, reads, signature) =
+            (opened.outbox(), opened.reads(), opened.life().signature());
         let desk = Arc::new(Desk::default());
         let node = opened.start(Arc::clone(&desk) as _).await?;
+        node.ready().await;
         Ok(Self { node, desk, outbox, reads, signature })
     }
 
@@ -198,7 +208,7 @@ impl Member {
 
     /// The queue as a client sees it now.
     async fn view(&self) -> View {
-        self.reads.push(CONNECTION);
+        self.reads.push(CONNECTION, Ask(0));
         self.desk.next(&self.desk.views).await
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::storage::{LogState, RaftLogReader, RaftLogStorage, RaftStateMachine};
 
 use super::super::encoding;
+use super::super::life::Life;
 use super::super::log_store::LogStore;
 use super::super::opening::{Parts, open};
 use super::super::snapshot::{
@@ -45,9 +46,10 @@ impl Side {
         let Parts { signature, clock, wal, log_start, state, upkeep, receiving, .. } =
             open(options)?;
         let log = LogStore::new(wal, log_start, Arc::clone(&clock));
-        let outbox = Arc::new(Outbox::new(signature));
+        let life = Arc::new(Life::new(signature));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&life)));
         let desk = Arc::new(Desk::default());
-        let replica = Replica::new(signature, clock, log.clone(), outbox, desk, state);
+        let replica = Replica::new(life, clock, log.clone(), outbox, desk, state);
         let replica = Arc::new(replica);
         Ok(Self {
             machine: StateMachine(Arc::clone(&replica)),

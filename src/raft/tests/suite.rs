@@ -16,6 +16,7 @@ use openraft::storage::{
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use super::super::encoding;
+use super::super::life::Life;
 use super::super::log_store::{LogStart, LogStore};
 use super::super::opening::CheckpointMeta;
 use super::super::snapshot::{
@@ -256,10 +257,11 @@ fn clock() -> Arc<LogicalClock> {
 
 fn machine(log: &LogStore) -> Published {
     let signature = Signature { member: MemberId(1), incarnation: Incarnation(1) };
-    let outbox = Arc::new(Outbox::new(signature));
+    let life = Arc::new(Life::new(signature));
+    let outbox = Arc::new(Outbox::new(Arc::clone(&life)));
     let desk = Arc::new(Desk::default());
     let state = ReplicaState::empty();
-    let replica = Replica::new(signature, clock(), log.clone(), outbox, desk, state);
+    let replica = Replica::new(life, clock(), log.clone(), outbox, desk, state);
     Published { machine: StateMachine(Arc::new(replica)), shelf: Arc::new(Shelf::new()) }
 }
 
