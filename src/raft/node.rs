@@ -181,6 +181,7 @@ impl Opened {
             peers,
             timing,
             about,
+            address,
             receiver: receiving.map(|receiving| Receiver::new(receiving, Arc::clone(&replica))),
         });
         let proposer = Proposer {

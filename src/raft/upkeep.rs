@@ -219,6 +219,10 @@ impl Upkeep {
 
     /// Adds an entry that says nothing, so that there is something to make a checkpoint of.
     async fn go_on_by_a_blank(&self) {
+        // Only the leader can; it will, when its own disk is short.
+        if self.raft.as_leader().is_err() {
+            return;
+        }
         if let Err(error) = self.raft.write_blank().await {
             tracing::warn!(%error, "the log cannot be shortened for now");
         }

@@ -95,8 +95,8 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let waits = config.cluster.is_some() && !config.must_exist && is_empty(&config, disk.as_ref())?;
     if waits {
         make_data_dir(&config, disk.as_ref())?;
+        announce(&config, &bound, disk.as_ref());
     }
-    announce(&config, &bound, disk.as_ref());
     let newcomer = match (&config.cluster, &port) {
         (Some(cluster), Some(port)) if waits => {
             match waiting::member(&config, cluster, port, &mut signals).await? {
@@ -115,6 +115,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
         opened.gauges(),
         clock,
     );
+    announce(&config, &bound, disk.as_ref());
     let admin = admin_socket(&config)?;
     let lease = opened.lease();
     let hub = Arc::new(Hub::new(&opened, facts));

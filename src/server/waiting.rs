@@ -29,7 +29,8 @@ pub(super) async fn member(
     tracing::info!(
         target: "beanpole",
         "waiting: `beanpole cluster init` here begins a cluster, `beanpole cluster add {address}` at \
-         a member of a cluster takes this one in"
+         a member of a cluster takes this one in; when this is a member whose disk was lost, \
+         `beanpole cluster replace ID {address}` puts it in its place under a new number"
     );
     let init = Arc::new(Notify::new());
     let administrator = Arc::new(Waiting { init: Arc::clone(&init) });

@@ -29,6 +29,9 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(45);
 /// How long one entry, or a change of leader, may take.
 const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the leader may take to tell how the cluster is.
+const STATUS_LIMIT: Duration = Duration::from_secs(1);
+
 /// How often to look whether something has happened.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -109,8 +112,11 @@ impl Cluster {
         let (leader, address) = self.other_leader().ok_or(Refusal::NoLeader)?;
         let silent = || Refusal::LeaderSilent(leader);
         let body = serde_json::to_vec(request).map_err(|_| silent())?;
-        let answer =
-            contact::ask(self, (leader, &address), kind::ADMIN, &body, REQUEST_LIMIT).await;
+        let limit = match request {
+            Request::Status => STATUS_LIMIT,
+            _ => REQUEST_LIMIT,
+        };
+        let answer = contact::ask(self, (leader, &address), kind::ADMIN, &body, limit).await;
         serde_json::from_slice(&answer.ok_or_else(silent)?).map_err(|_| silent())
     }
 

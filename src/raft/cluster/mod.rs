@@ -72,6 +72,8 @@ pub(super) struct Cluster {
     failure: Mutex<Option<String>>,
     failed: Notify,
     about: About,
+    /// Where others dial this member.
+    address: String,
     receiver: tokio::sync::Mutex<Option<Receiver>>,
     /// One change of the membership at a time.
     changing: tokio::sync::Mutex<()>,
@@ -91,6 +93,7 @@ pub(super) struct ClusterParts {
     pub(super) peers: Arc<Peers>,
     pub(super) timing: Timing,
     pub(super) about: About,
+    pub(super) address: String,
     pub(super) receiver: Option<Receiver>,
 }
 
@@ -112,6 +115,7 @@ impl Cluster {
             presence: Presence::new(&parts.timing),
             timing: parts.timing,
             about: parts.about,
+            address: parts.address,
             receiver: tokio::sync::Mutex::new(parts.receiver),
             reads: ReadLink::default(),
             metrics,

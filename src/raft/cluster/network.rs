@@ -29,6 +29,9 @@ const APPENDS_MAX: usize = 16;
 /// How long a member may take to answer entries. It answers when they are on its disk.
 const APPEND_LIMIT: Duration = Duration::from_secs(2);
 
+/// Requests in a row without an answer after which a link is given up.
+const UNANSWERED_MAX: u64 = 16;
+
 /// How long dialling may take.
 const DIAL_LIMIT: Duration = Duration::from_millis(300);
 
@@ -46,7 +49,7 @@ pub(in super::super) struct Way {
     target: u64,
     address: String,
     purpose: Purpose,
-    caller: Option<Caller>,
+    asking: Option<Asking>,
 }
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -54,7 +57,7 @@ type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 impl Network {
     fn way(&self, target: u64, node: &openraft::BasicNode, purpose: Purpose) -> Way {
         let (network, address) = (self.clone(), node.addr.clone());
-        Way { network, target, address, purpose, caller: None }
+        Way { network, target, address, purpose, asking: None }
     }
 }
 
@@ -88,25 +91,65 @@ impl Way {
 
     /// One request and its answer. A link that fails is closed: the next request dials anew.
     async fn call(&mut self, kind: u8, body: &[u8], limit: Duration) -> Rpc<Frame> {
-        let caller = match &mut self.caller {
-            Some(caller) => caller,
-            none => {
-                // Votes have no client of their own in openraft; they go where heartbeats go.
-                let purpose = match self.purpose {
-                    Purpose::Append => Purpose::Heartbeat,
-                    other => other,
-                };
-                let (network, address) = (self.network.clone(), self.address.clone());
-                let way = Way { network, target: self.target, address, purpose, caller: None };
-                let link = way.dial(purpose).await.map_err(|error| unreachable(&error))?;
-                none.insert(Caller::new(link))
-            }
-        };
-        let answered = caller.call(kind, body, limit).await;
-        if answered.is_err() {
-            self.caller = None;
+        if self.asking.is_none() {
+            // Votes have no client of their own in openraft; they go where heartbeats go.
+            let purpose = match self.purpose {
+                Purpose::Append => Purpose::Heartbeat,
+                other => other,
+            };
+            let link = self.dial(purpose).await.map_err(|error| unreachable(&error))?;
+            self.asking = Some(Asking::new(link));
+        }
+        let asking = self.asking.as_mut().expect("it is there now");
+        let answered = asking.ask(kind, body, limit).await;
+        if answered.is_err() && !asking.is_usable() {
+            self.asking = None;
         }
         answered.map_err(|error| failed(&error))
+    }
+}
+
+/// Asks over a link that outlives answers that are late: openraft gives up a heartbeat after its
+/// interval, while a member with a slow disk answers later, and a link dialled anew for each would
+/// help nobody.
+struct Asking {
+    reader: LinkReader,
+    writer: LinkWriter,
+    /// Of the last request.
+    id: u64,
+    /// Of the last one answered.
+    answered: u64,
+    is_broken: bool,
+}
+
+impl Asking {
+    fn new(link: link::Link) -> Self {
+        let (reader, writer) = link.split();
+        Self { reader, writer, id: 0, answered: 0, is_broken: false }
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.is_broken && self.id - self.answered < UNANSWERED_MAX
+    }
+
+    async fn ask(&mut self, kind: u8, body: &[u8], limit: Duration) -> Result<Frame, LinkError> {
+        self.id += 1;
+        self.writer.feed(kind, self.id, body);
+        let exchange = async {
+            self.writer.flush().await?;
+            loop {
+                let frame = self.reader.next().await?.ok_or(LinkError::Closed)?;
+                self.answered = frame.id;
+                // What is older was asked for in vain.
+                if frame.id == self.id {
+                    return Ok(frame);
+                }
+            }
+        };
+        let answered = tokio::time::timeout(limit, exchange).await;
+        let answered = answered.unwrap_or(Err(LinkError::TimedOut));
+        self.is_broken |= !matches!(answered, Ok(_) | Err(LinkError::TimedOut));
+        answered
     }
 }
 

@@ -18,7 +18,14 @@ const DIGEST_TICKS: u64 = 50;
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pulse = Pulse { cluster, led: false, synced: 0, unsynced_ticks: 0, told_digest: false };
+    let mut pulse = Pulse {
+        cluster,
+        led: false,
+        synced: 0,
+        unsynced_ticks: 0,
+        told_digest: false,
+        address_checked: false,
+    };
     loop {
         interval.tick().await;
         pulse.beat().await;
@@ -45,6 +52,7 @@ struct Pulse {
     /// For how many ticks it has not got on although there was something to write.
     unsynced_ticks: u64,
     told_digest: bool,
+    address_checked: bool,
 }
 
 impl Pulse {
@@ -86,6 +94,11 @@ impl Pulse {
             words.into_iter().for_each(|word| cluster.lanes.push_own(word));
             cluster.outbox.wake();
         }
+        if !self.address_checked {
+            self.address_checked = true;
+            let cluster = Arc::clone(cluster);
+            drop(tokio::spawn(async move { cluster.correct_address().await }));
+        }
         if tick.is_multiple_of(DIGEST_TICKS) {
             self.compare_digests();
         }
@@ -95,6 +108,9 @@ impl Pulse {
     async fn follow(&mut self, tick: u64) {
         self.unsynced_ticks = 0;
         let cluster = &self.cluster;
+        if cluster.is_removed() {
+            cluster.fail("this member was removed from its cluster");
+        }
         let (term, leader, votes) = cluster.look(|metrics| {
             let votes = metrics.membership_config.voter_ids().any(|id| id == cluster.member());
             (metrics.current_term, metrics.current_leader, votes)
@@ -172,6 +188,30 @@ impl Cluster {
                 .find_map(|(index, chain)| Some(self.replica.digest_at(*index)? == *chain))
         };
         digests.iter().filter_map(|(member, reports)| Some((*member, verdict(reports)?))).collect()
+    }
+
+    fn is_removed(&self) -> bool {
+        let member = self.life.member();
+        self.replica
+            .with_state(|state| state.queue.life(member).is_some_and(|life| life.is_removed))
+    }
+
+    /// A member that was alone so far may have got an address, or another one: others will dial it.
+    async fn correct_address(&self) {
+        let is_wrong = self.look(|metrics| {
+            let mut nodes = metrics.membership_config.nodes();
+            let first = nodes.next();
+            nodes.next().is_none()
+                && first.is_some_and(|(id, node)| *id == self.member() && node.addr != self.address)
+        });
+        if !is_wrong {
+            return;
+        }
+        let node = openraft::BasicNode::new(&self.address);
+        let change = openraft::ChangeMembers::SetNodes([(self.member(), node)].into());
+        if let Err(error) = self.raft.change_membership(change, true).await {
+            tracing::warn!(%error, "the address of this member could not be changed yet");
+        }
     }
 
     fn agree_with_each_other(&self, members: &[u64]) -> bool {
