@@ -62,6 +62,8 @@ impl Layout {
     ///
     /// [`DemoError`]; also when one of the ports is taken.
     pub(super) fn prepare(dir: &Path, port: Option<u16>) -> Result<Self, DemoError> {
+        // Before anything is written.
+        client_port(port, MEMBERS, None)?;
         let dir = std::path::absolute(dir).map_err(io_error("find", dir))?;
         if dir.to_str().is_none() {
             return Err(DemoError::NotUtf8(dir));
