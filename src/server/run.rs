@@ -22,10 +22,13 @@ use crate::raft::{
     Timing,
 };
 use crate::storage::Owner;
-use crate::storage::disk::{Disk, RealDisk};
+use crate::storage::disk::{Disk, RealDisk, read_small_file};
 
 /// How long a clean end waits for what is under way.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// The kernel's boot id is 36 characters and the end of a line.
+const BOOT_ID_BYTES_MAX: u64 = 64;
 
 /// Where the kernel tells one of its lives from the next.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -91,7 +94,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
         become_user(user)?;
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(boot_id(disk.as_ref()).as_deref()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(boot_id().as_deref()));
     let waits = config.cluster.is_some() && !config.must_exist && is_empty(&config, disk.as_ref())?;
     if waits {
         make_data_dir(&config, disk.as_ref())?;
@@ -360,11 +363,9 @@ fn drop_to(uid: Uid, gid: Gid) -> nix::Result<()> {
     nix::unistd::setuid(uid)
 }
 
-fn boot_id(disk: &dyn Disk) -> Option<String> {
-    let file = disk.open(BOOT_ID.as_ref()).ok()?;
-    let mut text = [0; 36];
-    file.read_exact_at(&mut text, 0).ok()?;
-    String::from_utf8(text.to_vec()).ok()
+fn boot_id() -> Option<String> {
+    let file = read_small_file(BOOT_ID.as_ref(), BOOT_ID_BYTES_MAX).ok()?;
+    String::from_utf8(file.bytes).ok()
 }
 
 fn random() -> u64 {

@@ -20,7 +20,7 @@ fn used_directory() -> tempfile::TempDir {
     data
 }
 
-/// What must not change: everything but the lock, the file that names the port, and what was begun
+/// What must not change: everything but the lock, the file that names the port, the socket, and what was begun
 /// and not finished.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -28,7 +28,10 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let path = entry.expect("it can be read").path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if !["lock", "port", "reserve.new"].iter().any(|name| path.ends_with(name)) {
+        } else if !["lock", "port", "admin.sock", "reserve.new"]
+            .iter()
+            .any(|name| path.ends_with(name))
+        {
             found.insert(path.clone(), fs::read(&path).expect("it can be read"));
         }
     }
