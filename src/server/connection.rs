@@ -50,10 +50,6 @@ pub(super) struct Line {
     pub numbered: bool,
     /// The state knows this connection.
     pub opened: bool,
-    /// A put was accepted: the state counts this connection as a producer.
-    pub has_put: bool,
-    /// A put was refused before any was accepted.
-    pub refused_producer: bool,
     /// It is in the list of those that get replies after this batch.
     pub touched: bool,
     /// The task sleeps until something other than input happens.
@@ -83,8 +79,6 @@ impl Connection {
             pipeline: Pipeline::new(number),
             numbered: false,
             opened: false,
-            has_put: false,
-            refused_producer: false,
             touched: false,
             asleep: false,
         };

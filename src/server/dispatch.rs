@@ -69,10 +69,6 @@ impl Desk<'_> {
             self.refused_put(refusal);
             return;
         }
-        if std::mem::take(&mut self.line.refused_producer) {
-            self.hub.local().forget_refused_producer();
-        }
-        self.line.has_put = true;
         self.op(Action::Put { priority, delay, ttr, body });
     }
 
@@ -100,10 +96,7 @@ impl Desk<'_> {
 
     /// A put that was read whole and refused: its connection counts as a producer all the same.
     fn refused_put(&mut self, reply: Reply) {
-        if !self.line.has_put && !std::mem::replace(&mut self.line.refused_producer, true) {
-            self.hub.local().remember_refused_producer();
-        }
-        self.answer(reply, Some(CommandName::Put));
+        self.line.pipeline.refused_put(reply, self.hub.local());
     }
 
     fn answer(&mut self, reply: Reply, counts: Option<CommandName>) {

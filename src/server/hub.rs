@@ -137,9 +137,7 @@ impl Hub {
             if !line.numbered {
                 self.local.never_opened.fetch_add(1, Ordering::Relaxed);
             }
-            if line.refused_producer {
-                self.local.forget_refused_producer();
-            }
+            line.pipeline.forget_refused(&self.local);
         });
         let mut connections = self.connections.lock();
         connections.remove(&number);

@@ -42,6 +42,8 @@ enum Pending {
     Read(Query),
     /// An answer that is known, behind others that are not.
     Answer { reply: Reply, counts: Option<CommandName> },
+    /// A put that is refused.
+    RefusedPut { reply: Reply },
 }
 
 #[derive(Debug)]
@@ -84,6 +86,10 @@ pub(super) struct Pipeline {
     ask: Ask,
     waiting: bool,
     half_closed: bool,
+    /// A put was accepted: the state counts this connection as a producer.
+    has_put: bool,
+    /// A put was refused, and none accepted.
+    refused_producer: bool,
 }
 
 impl Pipeline {
@@ -103,6 +109,8 @@ impl Pipeline {
             ask: Ask(0),
             waiting: false,
             half_closed: false,
+            has_put: false,
+            refused_producer: false,
         }
     }
 
@@ -172,6 +180,20 @@ impl Pipeline {
         self.settle_answers(local);
     }
 
+    /// Takes on a put that is refused. When its turn comes it is counted, and its client with it, as
+    /// beanstalkd does: it is a producer all the same.
+    pub(super) fn refused_put(&mut self, reply: Reply, local: &LocalCounters) {
+        self.pending.push_back(Pending::RefusedPut { reply });
+        self.settle_answers(local);
+    }
+
+    /// The connection ends, or the state counts it as a producer now.
+    pub(super) fn forget_refused(&mut self, local: &LocalCounters) {
+        if std::mem::take(&mut self.refused_producer) {
+            local.forget_refused_producer();
+        }
+    }
+
     /// The client will send no more. Returns the op that ends a wait, if one is on.
     pub(super) fn half_close(&mut self) -> Option<Op> {
         self.half_closed = true;
@@ -183,7 +205,7 @@ impl Pipeline {
     pub(super) fn ask_reads(&mut self) -> Option<Ask> {
         let first_op = self.pending.iter().find_map(|pending| match pending {
             Pending::Op(op) => Some(op.stage),
-            Pending::Read(_) | Pending::Answer { .. } => None,
+            Pending::Read(_) | Pending::Answer { .. } | Pending::RefusedPut { .. } => None,
         });
         let wanted = matches!(self.pending.front(), Some(Pending::Read(_)))
             && first_op != Some(Stage::Sent)
@@ -232,6 +254,10 @@ impl Pipeline {
             Outcome::Waiting => return self.wait_begins(),
             Outcome::Deferred => self.deferred(),
             outcome => {
+                if matches!(outcome, Outcome::Inserted { .. }) {
+                    self.has_put = true;
+                    self.forget_refused(local);
+                }
                 self.answered(outcome);
                 self.settle_answers(local);
             }
@@ -307,11 +333,23 @@ impl Pipeline {
     }
 
     fn settle_answers(&mut self, local: &LocalCounters) {
-        while let Some(Pending::Answer { reply, counts }) = self.pending.front() {
-            if let Some(name) = counts {
-                local.count(*name);
+        loop {
+            match self.pending.front() {
+                Some(Pending::Answer { reply, counts }) => {
+                    if let Some(name) = counts {
+                        local.count(*name);
+                    }
+                    reply.encode(&mut self.output);
+                }
+                Some(Pending::RefusedPut { reply }) => {
+                    local.count(CommandName::Put);
+                    if !self.has_put && !std::mem::replace(&mut self.refused_producer, true) {
+                        local.remember_refused_producer();
+                    }
+                    reply.encode(&mut self.output);
+                }
+                Some(Pending::Op(_) | Pending::Read(_)) | None => return,
             }
-            reply.encode(&mut self.output);
             self.pending.pop_front();
         }
     }
