@@ -32,6 +32,9 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 /// How long the leader may take to tell how the cluster is.
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a request waits for somebody to lead.
+const LEADER_LIMIT: Duration = Duration::from_secs(2);
+
 /// How often to look whether something has happened.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -86,10 +89,14 @@ impl Cluster {
             }
             Request::Status => return Reply::Status(self.status().await),
             Request::Check => return self.check().await,
-            other => match self.raft.as_leader() {
-                Ok(_) => self.change(other).await,
-                Err(_) => self.pass_on(&other).await,
-            },
+            other => {
+                // Right after a start, or the end of a leader, there is none for a moment.
+                until(LEADER_LIMIT, || self.look(|metrics| metrics.current_leader.is_some())).await;
+                match self.raft.as_leader() {
+                    Ok(_) => self.change(other).await,
+                    Err(_) => self.pass_on(&other).await,
+                }
+            }
         };
         reply.unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() })
     }
@@ -231,7 +238,7 @@ impl Cluster {
         let dialled = link::dial(&self.us, 0, address, Purpose::Join, JOIN_LIMIT).await;
         let link =
             dialled.map_err(|source| Refusal::Join { address: address.to_owned(), source })?;
-        let member = self.replica.with_state(|state| state.queue.next_member());
+        let member = self.next_member();
         self.log_says(Part::Enrol { member }, "its number", || {
             self.replica.with_state(|state| state.queue.life(member).is_some())
         })
@@ -248,6 +255,14 @@ impl Cluster {
             Ok(Err(error)) => Err(Refusal::Log(error.to_string())),
             Err(_) => Err(Refusal::TimedOut("its catching up")),
         }
+    }
+
+    /// A number that no member has had. The state may not know yet of all that the membership knows.
+    fn next_member(&self) -> MemberId {
+        let unused = self.replica.with_state(|state| state.queue.next_member());
+        let greatest =
+            self.look(|metrics| metrics.membership_config.nodes().map(|(member, _)| *member).max());
+        unused.max(MemberId(greatest.map_or(self.member(), |greatest| greatest + 1)))
     }
 
     async fn change_members(

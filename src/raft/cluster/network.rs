@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -177,16 +177,28 @@ impl RaftNetworkV2<TypeConfig> for Way {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        _: RPCOption,
+        option: RPCOption,
     ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
+        // Heartbeats come one at a time and must not cost a connection each.
+        if self.purpose == Purpose::Heartbeat {
+            return stream_append_sequential(self, input, option);
+        }
         Box::pin(async move {
             let link = self.dial(Purpose::Append).await.map_err(|error| unreachable(&error))?;
             let (reader, writer) = link.split();
             let clock = Arc::clone(&self.network.clock);
-            let appends = Appends { input, reader, writer, clock, under_way: 0, is_over: false };
+            let appends = Appends {
+                input,
+                reader,
+                writer,
+                clock,
+                under_way: 0,
+                is_input_over: false,
+                is_over: false,
+            };
             let stream: BoxStream<'s, _> =
                 Box::pin(futures_util::stream::unfold(appends, Appends::next));
             Ok(stream)
@@ -268,11 +280,13 @@ struct Appends<S> {
     writer: LinkWriter,
     clock: Arc<LogicalClock>,
     under_way: usize,
+    is_input_over: bool,
     is_over: bool,
 }
 
 enum Event {
     Request(AppendEntriesRequest<TypeConfig>),
+    InputOver,
     Answer(Result<Option<Frame>, LinkError>),
 }
 
@@ -289,9 +303,15 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
                         return Some(self.end(failed(&error)));
                     }
                 }
+                Event::InputOver => self.is_input_over = true,
                 Event::Answer(Ok(Some(frame))) => {
                     self.under_way -= 1;
                     return Some(match messages::read_appended(&frame.body) {
+                        // The other side ends its stream with a refusal.
+                        Ok(Err(refusal)) => {
+                            self.is_over = true;
+                            (Ok(Err(refusal)), self)
+                        }
                         Ok(result) => (Ok(result), self),
                         Err(error) => self.end(failed(&error)),
                     });
@@ -302,18 +322,26 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
         }
     }
 
+    /// What happens next. After the last request, the answers to those under way.
     async fn event(&mut self) -> Option<Event> {
+        let takes_more = !self.is_input_over && self.under_way < APPENDS_MAX;
         if self.under_way == 0 {
-            return self.input.next().await.map(Event::Request);
+            return match takes_more {
+                true => self.input.next().await.map(Event::Request),
+                false => None,
+            };
         }
         let answer = self.reader.next_within(APPEND_LIMIT);
-        if self.under_way >= APPENDS_MAX {
+        if !takes_more {
             return Some(Event::Answer(answer.await));
         }
         tokio::select! {
             biased;
             answer = answer => Some(Event::Answer(answer)),
-            request = self.input.next() => request.map(Event::Request),
+            request = self.input.next() => Some(match request {
+                Some(request) => Event::Request(request),
+                None => Event::InputOver,
+            }),
         }
     }
 
@@ -326,6 +354,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
 
     fn end(mut self, error: RPCError<TypeConfig>) -> (Rpc<StreamAppendResult<TypeConfig>>, Self) {
         self.is_over = true;
+        tracing::debug!(%error, "a stream of entries broke off");
         (Err(error), self)
     }
 }
