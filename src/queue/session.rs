@@ -184,17 +184,19 @@ impl Queue {
         facts.closing = true;
         facts.held_up = HeldUp::No;
         let used = std::mem::replace(&mut facts.used, TubeId::DEFAULT);
-        let watched = std::mem::take(&mut facts.watched);
+        let mut watched = std::mem::take(&mut facts.watched);
+        let watched_count = u32::try_from(watched.len()).unwrap_or(u32::MAX);
+        // The order in which tubes end shows in the list of those that stay: beanstalkd takes the
+        // first of the watched ones away, the last one filling its place, until none is left, and
+        // lets go of the used one after them.
+        while !watched.is_empty() {
+            let tube = watched.swap_remove(0);
+            self.tube_mut(tube).watching -= 1;
+            self.drop_if_unused(tube);
+        }
         self.tube_mut(used).using -= 1;
-        for tube in &watched {
-            self.tube_mut(*tube).watching -= 1;
-        }
-        for tube in watched.iter().chain([&used]) {
-            if self.tubes.contains(tube) {
-                self.drop_if_unused(*tube);
-            }
-        }
-        u32::try_from(watched.len()).unwrap_or(u32::MAX)
+        self.drop_if_unused(used);
+        watched_count
     }
 
     /// Makes what an ending session holds ready; when that is done, the session is gone.

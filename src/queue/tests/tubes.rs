@@ -75,3 +75,24 @@ fn using_the_tube_that_is_used_keeps_it() {
          ? stats-tube x total-jobs cmd-delete current-using = 1 1 1",
     );
 }
+
+#[test]
+fn tubes_of_an_ending_session_end_first_watched_then_backwards_then_used() {
+    play(
+        "1 use u = 1 USING u
+         1 watch w1 = 1 WATCHING 2
+         1 watch u = 1 WATCHING 3
+         1 watch w2 = 1 WATCHING 4
+         1 watch w3 = 1 WATCHING 5
+         1 ignore default = 1 WATCHING 4
+         ? list-tubes-watched 1 = w3 w1 u w2
+         2 watch s1 = 2 WATCHING 2
+         2 watch s2 = 2 WATCHING 3
+         2 watch s3 = 2 WATCHING 4
+         2 watch s4 = 2 WATCHING 5
+         2 watch s5 = 2 WATCHING 6
+         ? list-tubes = default u w1 w2 w3 s1 s2 s3 s4 s5
+         1 close
+         ? list-tubes = default s2 s3 s4 s5 s1",
+    );
+}
