@@ -5,6 +5,7 @@
 
 mod cli;
 mod clients;
+mod cluster;
 mod conformance;
 mod durability;
 mod fence;

@@ -9,17 +9,20 @@ use rustix::process::Signal;
 use super::bytes;
 use super::pattern::Pattern;
 use super::transcript::{Action, Deed, Section, Step};
-use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, now};
+use crate::support::{Client, Contender, Host, PATIENCE, ServerOptions, Target, now};
 
 /// How often an answer that must change is asked for again.
 const ASK_INTERVAL: Duration = Duration::from_millis(5);
+/// What in the answer to `stats` is the member's and not the cluster's.
+const COUNTERS_OF_A_MEMBER: [&str; 3] = ["cmd-peek", "cmd-stats", "cmd-list"];
 
 /// Runs one section.
 ///
 /// # Errors
 ///
 /// The line that does not hold, and what came instead.
-pub(super) fn run(section: &Section, target: Target) -> Result<(), String> {
+pub(super) fn run(section: &Section, contender: Contender) -> Result<(), String> {
+    let target = contender.target();
     let data = section.durable.then(|| tempfile::tempdir().expect("a directory can be made"));
     let mut flags = section.flags.clone();
     if data.is_some() && target == Target::Beanstalkd {
@@ -27,20 +30,34 @@ pub(super) fn run(section: &Section, target: Target) -> Result<(), String> {
         flags.push("-f0".to_owned());
     }
     let path = data.as_ref().map(|data| data.path().to_path_buf());
-    let server = Server::start(target, ServerOptions { flags, data: path, ..Default::default() });
-    let mut conversation =
-        Conversation { server, clients: BTreeMap::new(), yaml_left: None, mark: now() };
+    let options = ServerOptions { flags, data: path, ..Default::default() };
+    let mut conversation = Conversation {
+        host: Host::start(contender, options),
+        is_spread: !asks_for_counters_of_a_member(section),
+        clients: BTreeMap::new(),
+        yaml_left: None,
+        mark: now(),
+    };
     for step in section.steps.iter().filter(|step| step.only.is_none_or(|only| only == target)) {
         conversation.take(step).map_err(|what| {
-            let name = target.name();
+            let name = contender.name();
             format!("{} ({name}), line {}: `{}`: {what}", section.name, step.line_number, step.text)
         })?;
     }
-    conversation.end().map_err(|what| format!("{} ({}): {what}", section.name, target.name()))
+    conversation.end().map_err(|what| format!("{} ({}): {what}", section.name, contender.name()))
+}
+
+/// Whether a section looks at what each member of a cluster counts for itself: then all its
+/// connections are with one of them.
+fn asks_for_counters_of_a_member(section: &Section) -> bool {
+    let of_a_member = |step: &Step| COUNTERS_OF_A_MEMBER.iter().any(|name| step.text.contains(name));
+    section.steps.iter().any(of_a_member)
 }
 
 struct Conversation {
-    server: Server,
+    host: Host,
+    /// Whether the connections are spread over the members of a cluster.
+    is_spread: bool,
     clients: BTreeMap<u32, Client>,
     /// The bytes of YAML that were announced and not yet seen.
     yaml_left: Option<usize>,
@@ -60,18 +77,22 @@ impl Conversation {
                 thread::sleep(*duration);
                 Ok(())
             }
-            Action::Drain => self.server.signal(Signal::USR1).map_err(|error| error.to_string()),
+            Action::Drain => {
+                self.host.signal(Signal::USR1);
+                Ok(())
+            }
             Action::Restart => {
                 self.clients.clear();
-                self.server.restart();
+                self.host.restart();
                 Ok(())
             }
         }
     }
 
     fn on(&mut self, connection: u32, deed: &Deed) -> Result<(), String> {
-        let server = &mut self.server;
-        let client = self.clients.entry(connection).or_insert_with(|| server.connect());
+        let (host, is_spread) = (&mut self.host, self.is_spread);
+        let number = if is_spread { connection as usize } else { 0 };
+        let client = self.clients.entry(connection).or_insert_with(|| host.connect(number));
         match deed {
             Deed::Connect => Ok(()),
             Deed::Send(bytes) => client.send(bytes).map_err(|error| error.to_string()),

@@ -10,22 +10,29 @@ use std::thread;
 
 use super::runner;
 use super::transcript::{self, Section};
-use crate::support::{Target, alone, left_out};
+use crate::support::{Contender, Target, alone, left_out};
 
 /// Sections that run at once. Most of them wait for timers most of the time.
 const SECTIONS_AT_ONCE: usize = 12;
+/// The same where each section has three servers.
+const CLUSTERS_AT_ONCE: usize = 6;
 
 #[test]
 fn transcripts_hold_for_beanstalkd() {
     if Target::Beanstalkd.program().is_none() {
         return left_out("transcripts against beanstalkd, which is not installed");
     }
-    run_all(Target::Beanstalkd);
+    run_all(Contender::One(Target::Beanstalkd));
 }
 
 #[test]
 fn transcripts_hold_for_beanpole() {
-    run_all(Target::Beanpole);
+    run_all(Contender::One(Target::Beanpole));
+}
+
+#[test]
+fn transcripts_hold_for_three_members() {
+    run_all(Contender::Three);
 }
 
 #[test]
@@ -46,13 +53,16 @@ fn a_wrong_transcript_is_caught_at_its_line() {
     for (steps, complaint) in cases {
         let text = format!("== planted\n{steps}\n");
         let sections = transcript::parse("planted", &text).unwrap();
-        let error = runner::run(&sections[0], Target::Beanstalkd).expect_err(steps);
+        let error = runner::run(&sections[0], Contender::One(Target::Beanstalkd)).expect_err(steps);
         assert!(error.contains(complaint), "{steps}: {error}");
     }
 }
 
-fn run_all(target: Target) {
+fn run_all(contender: Contender) {
     let _alone = alone();
+    let target = contender.target();
+    let is_cluster = contender == Contender::Three;
+    let at_once = if is_cluster { CLUSTERS_AT_ONCE } else { SECTIONS_AT_ONCE };
     let wanted = std::env::var("BEANPOLE_TRANSCRIPT").unwrap_or_default();
     let mut sections = read_all();
     sections.retain(|section| {
@@ -62,10 +72,10 @@ fn run_all(target: Target) {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..SECTIONS_AT_ONCE {
+        for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(section) = sections.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let failure = runner::run(section, target).err();
+                    let failure = runner::run(section, contender).err();
                     failures.lock().expect("no thread panics with the lock").extend(failure);
                 }
             });

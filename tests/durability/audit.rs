@@ -15,7 +15,7 @@ const QUESTIONS_AT_ONCE: usize = 64;
 /// # Errors
 ///
 /// The first promise that was broken.
-pub(super) fn audit(
+pub(crate) fn audit(
     client: &mut Client,
     workers: &mut [Worker],
     first_id: u64,

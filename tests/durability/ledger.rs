@@ -8,7 +8,7 @@ const FILLER_SIZE_MAX: u64 = 1500;
 
 /// How much is known of something that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     /// Never sent.
     Not,
     /// Sent, and not answered.
@@ -19,7 +19,7 @@ pub(super) enum Progress {
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In one of the states of `stats-job`, with this priority.
     Resting { state: &'static str, priority: u32 },
     /// Reserved by a worker; ready again, with this priority, when that is gone.
@@ -30,32 +30,32 @@ pub(super) enum Place {
 
 /// One job of a worker.
 #[derive(Clone, Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Names the job in its body.
-    pub(super) key: u64,
+    pub(crate) key: u64,
     /// Its id, once known.
-    pub(super) id: Option<u64>,
-    pub(super) put: Progress,
-    pub(super) delete: Progress,
-    pub(super) place: Place,
+    pub(crate) id: Option<u64>,
+    pub(crate) put: Progress,
+    pub(crate) delete: Progress,
+    pub(crate) place: Place,
 }
 
 /// What a server shows of a job after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sighting {
-    pub(super) id: u64,
-    pub(super) state: String,
-    pub(super) priority: u32,
+pub(crate) struct Sighting {
+    pub(crate) id: u64,
+    pub(crate) state: String,
+    pub(crate) priority: u32,
 }
 
 impl Job {
     /// A job that is about to be put.
-    pub(super) fn new(key: u64, place: Place) -> Self {
+    pub(crate) fn new(key: u64, place: Place) -> Self {
         Self { key, id: None, put: Progress::Sent, delete: Progress::Not, place }
     }
 
     /// Whether the job can be worked with: its id is known and it was not deleted.
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.put == Progress::Done && self.delete == Progress::Not
     }
 
@@ -65,7 +65,7 @@ impl Job {
     /// # Errors
     ///
     /// What was broken.
-    pub(super) fn audit(&mut self, seen: Option<&Sighting>) -> Result<(), String> {
+    pub(crate) fn audit(&mut self, seen: Option<&Sighting>) -> Result<(), String> {
         let Some(seen) = seen else {
             if self.is_live() {
                 return Err(format!("an acknowledged job is gone: {self:?}"));
@@ -99,7 +99,7 @@ impl Job {
 }
 
 /// The body of the job with this key: the key, and bytes that follow from it.
-pub(super) fn body(key: u64) -> Vec<u8> {
+pub(crate) fn body(key: u64) -> Vec<u8> {
     let mut body = format!("{key:016x} ").into_bytes();
     let mut random = Random::new(key);
     for _ in 0..random.within(0..FILLER_SIZE_MAX) {
@@ -113,7 +113,7 @@ pub(super) fn body(key: u64) -> Vec<u8> {
 /// # Errors
 ///
 /// When the body is not the one of its key.
-pub(super) fn key_of(found: &[u8]) -> Result<u64, String> {
+pub(crate) fn key_of(found: &[u8]) -> Result<u64, String> {
     let key = found.get(..16).and_then(|digits| str::from_utf8(digits).ok());
     let key = key.and_then(|digits| u64::from_str_radix(digits, 16).ok());
     let key = key.ok_or_else(|| format!("a body without a key: {found:?}"))?;

@@ -15,3 +15,6 @@ mod disk;
 mod ledger;
 mod rounds;
 mod worker;
+
+pub(crate) use audit::audit;
+pub(crate) use worker::Worker;

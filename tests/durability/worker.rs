@@ -1,6 +1,7 @@
 //! One client under load, and its share of the ledger.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ledger::{Job, Place, Progress, body};
 use crate::support::{Client, PATIENCE, Random, Target};
@@ -13,25 +14,25 @@ const DELAY: u32 = 100_000;
 const BURST_MAX: u64 = 8;
 
 /// A worker that uses a tube of its own.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     target: Target,
     number: u64,
     random: Random,
     /// The jobs put so far, which also names the next one.
     job_count: u64,
     /// Its jobs, without those that an audit has seen deleted.
-    pub(super) jobs: Vec<Job>,
+    pub(crate) jobs: Vec<Job>,
 }
 
 impl Worker {
-    pub(super) fn new(target: Target, number: u64, seed: u64) -> Self {
+    pub(crate) fn new(target: Target, number: u64, seed: u64) -> Self {
         let random = Random::new(seed ^ number << 32);
         Self { target, number, random, job_count: 0, jobs: Vec::new() }
     }
 
     /// Forgets what the server does not promise to keep: beanstalkd writes no reserve down, so
     /// that a job may come back in the place before it.
-    pub(super) fn forget_what_is_not_kept(&mut self) {
+    pub(crate) fn forget_what_is_not_kept(&mut self) {
         if self.target == Target::Beanstalkd {
             for job in &mut self.jobs {
                 if matches!(job.place, Place::Held { .. }) {
@@ -43,16 +44,26 @@ impl Worker {
 
     /// Works until the connection breaks or a reply is not the one that a healthy server gives
     /// ([`io::ErrorKind::Other`]).
-    pub(super) fn work(&mut self, client: &mut Client) -> io::Error {
-        let result = client.ask(&format!("use tube-{}", self.number)).and_then(|_| {
-            loop {
-                self.act(client)?;
-            }
-        });
-        match result {
-            Ok(never) => never,
+    pub(crate) fn work(&mut self, client: &mut Client) -> io::Error {
+        let never = AtomicBool::new(false);
+        match self.work_until(client, &never) {
+            Ok(()) => unreachable!("nobody says stop"),
             Err(error) => error,
         }
+    }
+
+    /// Works until `stop` is set.
+    ///
+    /// # Errors
+    ///
+    /// The connection has broken, or a reply is not the one that a healthy server gives
+    /// ([`io::ErrorKind::Other`]).
+    pub(crate) fn work_until(&mut self, client: &mut Client, stop: &AtomicBool) -> io::Result<()> {
+        client.ask(&format!("use tube-{}", self.number))?;
+        while !stop.load(Ordering::Relaxed) {
+            self.act(client)?;
+        }
+        Ok(())
     }
 
     fn act(&mut self, client: &mut Client) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! A blocking client that sends bytes and reads replies, and knows nothing of what they mean.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use super::now;
 /// How long a reply that must come may take. Long, because tests share few cores; a server that
 /// keeps its promises never uses it up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to connect.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -29,7 +32,12 @@ enum Stream {
 impl Client {
     /// Connects over TCP, without delaying small packets.
     pub(crate) fn tcp(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::to(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Connects over TCP to any address. Gives up after a while: a cut cable says nothing.
+    pub(crate) fn to(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
         stream.set_nodelay(true)?;
         Ok(Self::over(Stream::Tcp(stream)))
     }

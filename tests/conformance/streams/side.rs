@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::canonical::Reply;
 use super::line::Input;
-use crate::support::{Client, PATIENCE, Server, Target, now};
+use crate::support::{Client, Contender, Host, PATIENCE, ServerOptions, now};
 
 /// How long to look for a reply before asking whether the connection waits.
 const GLANCE: Duration = Duration::from_millis(1);
@@ -38,7 +38,7 @@ pub(super) type Events = Vec<(usize, Reply)>;
 
 /// A server and its connections.
 pub(super) struct Side {
-    server: Server,
+    host: Host,
     /// Asks how things stand, and does nothing else.
     control: Client,
     clients: Vec<Client>,
@@ -50,11 +50,12 @@ pub(super) struct Side {
 
 impl Side {
     /// A fresh server with so many connections.
-    pub(super) fn start(target: Target, flags: &[&str], connection_count: usize) -> Self {
-        let mut server = Server::with_flags(target, flags);
-        let control = server.connect();
-        let clients = (0..connection_count).map(|_| server.connect()).collect();
-        let mut side = Self { server, control, clients, waiting: Vec::new(), ids: Vec::new() };
+    pub(super) fn start(contender: Contender, flags: &[&str], connection_count: usize) -> Self {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut host = Host::start(contender, ServerOptions { flags, ..Default::default() });
+        let control = host.connect(0);
+        let clients = (0..connection_count).map(|number| host.connect(number)).collect();
+        let mut side = Self { host, control, clients, waiting: Vec::new(), ids: Vec::new() };
         side.wait_for_connections();
         side
     }
@@ -154,13 +155,13 @@ impl Side {
         let gone = self.clients.remove(connection);
         drop(gone);
         self.wait_for_connections();
-        self.clients.insert(connection, self.server.connect());
+        self.clients.insert(connection, self.host.connect(connection));
         self.wait_for_connections();
         events
     }
 
     fn drain(&mut self) {
-        self.server.signal(Signal::USR1).expect("the server runs");
+        self.host.signal(Signal::USR1);
         self.wait_for("draining", "true");
     }
 
@@ -191,7 +192,7 @@ impl Side {
     fn wait_for(&mut self, name: &str, value: &str) {
         let deadline = now() + PATIENCE;
         while self.stat_text(name) != value {
-            assert!(now() < deadline, "{name} does not become {value}; {}", self.server.log());
+            assert!(now() < deadline, "{name} does not become {value}; {}", self.host.log());
             thread::sleep(GLANCE);
         }
     }

@@ -6,15 +6,19 @@ use super::generator::{BODY_SIZE_MAX, Generator, Scene};
 use super::line::Input;
 use super::side::{Events, Side, Step};
 use crate::conformance::bytes;
-use crate::support::{Random, Target, alone, left_out, number_from_environment};
+use crate::support::{Contender, Random, Target, alone, left_out, number_from_environment};
 
 const STEPS_PER_STREAM: usize = 400;
 const STREAMS: u64 = 12;
+const CLUSTER_STREAMS: u64 = 4;
 /// Steps that a failure shows.
 const STEPS_SHOWN: usize = 25;
 
 /// A server and its flags.
-type Contender<'a> = (Target, &'a [&'a str]);
+type Flagged<'a> = (Contender, &'a [&'a str]);
+
+const BEANSTALKD: Contender = Contender::One(Target::Beanstalkd);
+const BEANPOLE: Contender = Contender::One(Target::Beanpole);
 
 #[test]
 fn beanpole_answers_random_streams_as_beanstalkd_does() {
@@ -23,7 +27,18 @@ fn beanpole_answers_random_streams_as_beanstalkd_does() {
     }
     let flags = size_flags(BODY_SIZE_MAX);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    compare_streams([(Target::Beanstalkd, &flags), (Target::Beanpole, &flags)], STREAMS);
+    compare_streams([(BEANSTALKD, &flags), (BEANPOLE, &flags)], STREAMS);
+}
+
+#[test]
+fn three_members_answer_random_streams_as_beanstalkd_does() {
+    if Target::Beanstalkd.program().is_none() {
+        return left_out("random streams on a cluster: beanstalkd is not installed");
+    }
+    let flags = size_flags(BODY_SIZE_MAX);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let contenders = [(BEANSTALKD, &flags[..]), (Contender::Three, &flags[..])];
+    compare_streams(contenders, CLUSTER_STREAMS);
 }
 
 #[test]
@@ -33,7 +48,7 @@ fn beanstalkd_answers_random_streams_as_itself() {
     }
     let flags = size_flags(BODY_SIZE_MAX);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    compare_streams([(Target::Beanstalkd, &flags), (Target::Beanstalkd, &flags)], STREAMS / 4);
+    compare_streams([(BEANSTALKD, &flags), (BEANSTALKD, &flags)], STREAMS / 4);
 }
 
 #[test]
@@ -45,7 +60,7 @@ fn a_planted_difference_is_found() {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let other: Vec<&str> = other.iter().map(String::as_str).collect();
     let difference = (1..100).find_map(|seed| {
-        run_stream([(Target::Beanstalkd, &flags), (Target::Beanstalkd, &other)], seed).err()
+        run_stream([(BEANSTALKD, &flags), (BEANSTALKD, &other)], seed).err()
     });
     let difference = difference.expect("servers of different limits were taken for the same");
     let is_the_planted_one = ["JOB_TOO_BIG", "max-job-size"].map(|it| difference.contains(it));
@@ -56,7 +71,7 @@ fn size_flags(body_size_max: u64) -> Vec<String> {
     vec!["-z".to_owned(), body_size_max.to_string()]
 }
 
-fn compare_streams(contenders: [Contender<'_>; 2], streams: u64) {
+fn compare_streams(contenders: [Flagged<'_>; 2], streams: u64) {
     let _alone = alone();
     let first = number_from_environment("BEANPOLE_SEED").unwrap_or_else(Random::fresh_seed);
     let streams = number_from_environment("BEANPOLE_STREAMS").unwrap_or(streams);
@@ -75,12 +90,12 @@ fn compare_streams(contenders: [Contender<'_>; 2], streams: u64) {
 /// # Errors
 ///
 /// The step at which the servers differ, and those before it.
-fn run_stream(contenders: [Contender<'_>; 2], seed: u64) -> Result<(), String> {
+fn run_stream(contenders: [Flagged<'_>; 2], seed: u64) -> Result<(), String> {
     let mut generator = Generator::new(seed);
     let connection_count = generator.connection_count();
     let mut stream = Stream {
-        sides: contenders.map(|(target, flags)| Side::start(target, flags, connection_count)),
-        contenders: contenders.map(|(target, _)| target.name()),
+        sides: contenders.map(|(contender, flags)| Side::start(contender, flags, connection_count)),
+        contenders: contenders.map(|(contender, _)| contender.name()),
         given: BTreeMap::new(),
         waited_for: BTreeMap::new(),
         past: Vec::new(),

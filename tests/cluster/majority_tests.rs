@@ -1,0 +1,51 @@
+//! Without a majority nobody is served, nobody hangs, and nothing needs help afterwards.
+
+use std::time::Duration;
+
+use super::scene::expect;
+use crate::support::{Cluster, alone};
+
+const CLOSED_WITHIN: Duration = Duration::from_millis(3500);
+
+#[test]
+fn the_last_of_three_closes_its_clients_and_comes_back_by_itself() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let last = cluster.leader();
+    let others: Vec<usize> = (0..3).filter(|&member| member != last).collect();
+    let mut client = cluster.client(last);
+    expect(&mut client, "use kept", "USING kept");
+    let put = client.put("0 0 100", b"kept").expect("the member serves");
+    assert!(put.starts_with("INSERTED "), "{put}");
+    others.iter().for_each(|&member| cluster.kill(member));
+    // A command under way is not answered with a lie: there is no answer.
+    client.send(b"put 0 0 100 5\r\nafter\r\n").expect("the connection is open");
+    assert!(client.is_closed_within(CLOSED_WITHIN), "{:?}", client.unread());
+    cluster.wait_for("its port to refuse", CLOSED_WITHIN, |it| it.refuses(last));
+    cluster.spawn(others[0]);
+    cluster.wait_serving(last);
+    cluster.wait_serving(others[0]);
+    let mut client = cluster.client(last);
+    expect(&mut client, "peek 1", "FOUND 1 4\r\nkept");
+    cluster.restart(others[1]);
+    cluster.wait_in_step();
+    expect(&mut cluster.client(others[1]), "peek 1", "FOUND 1 4\r\nkept");
+}
+
+#[test]
+fn a_member_without_a_majority_may_be_told_to_keep_its_clients() {
+    let _alone = alone();
+    let settings = vec!["close_without_majority = false".to_owned()];
+    let options = crate::support::ClusterOptions { settings, ..Default::default() };
+    let mut cluster = Cluster::start_with(options).expect("no cables are asked for");
+    let last = cluster.leader();
+    let mut client = cluster.client(last);
+    expect(&mut client, "list-tube-used", "USING default");
+    let others: Vec<usize> = (0..3).filter(|&member| member != last).collect();
+    others.iter().for_each(|&member| cluster.kill(member));
+    client.send(b"put 0 0 100 4\r\nlate\r\n").expect("the connection is open");
+    assert!(client.is_silent_for(CLOSED_WITHIN), "{:?}", client.unread());
+    others.iter().for_each(|&member| cluster.spawn(member));
+    let reply = client.reply(Duration::from_secs(20)).unwrap_or_default();
+    assert!(reply.starts_with(b"INSERTED "), "{reply:?}");
+}
