@@ -1,11 +1,14 @@
-//! What both benches stand on: clocks, the servers under test, a small client, and the words about
-//! the machine.
+//! What all benches stand on: clocks, the servers under test, a small client, and the words about
+//! the machine. Clusters are started as the tests start them (`tests/support`).
 //!
 //! Nothing here measures. `side_by_side` compares servers under load, `size` looks at one server
-//! that holds much.
+//! that holds much, `failover` at three members of which one is lost.
 
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod machine;
 pub(crate) mod server;
+#[path = "../../tests/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "each bench needs a part of what the tests need")]
+pub(crate) mod support;
 pub(crate) mod wire;

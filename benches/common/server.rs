@@ -1,5 +1,6 @@
 //! The servers under test, as child processes on a free port of 127.0.0.1, each with a directory
-//! of its own on a real disk. A server is killed, by its process id, when its handle is dropped.
+//! of its own on a real disk; or three of them as one cluster. They are killed, by their process
+//! ids, when the handle is dropped.
 
 use std::{
     env,
@@ -16,7 +17,11 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use thiserror::Error;
 
-use super::{client::Client, clock};
+use super::{
+    client::Client,
+    clock,
+    support::{Cluster, ClusterOptions},
+};
 
 /// Ports are chosen by binding to port 0 and letting go, so another process can be faster.
 const START_ATTEMPTS_MAX: usize = 5;
@@ -36,6 +41,8 @@ pub(crate) enum ServerKind {
     BeanpoleB,
     /// beanpole without a data directory.
     Beanpole,
+    /// Three members of beanpole, all on this machine, synced on two before every reply.
+    BeanpoleThree,
 }
 
 impl ServerKind {
@@ -46,6 +53,7 @@ impl ServerKind {
             Self::BeanstalkdF0 => "beanstalkd -b -f0",
             Self::BeanpoleB => "beanpole -b",
             Self::Beanpole => "beanpole",
+            Self::BeanpoleThree => "3 members",
         }
     }
 
@@ -53,7 +61,9 @@ impl ServerKind {
     pub(crate) fn program(self) -> &'static str {
         match self {
             Self::Beanstalkd | Self::BeanstalkdF0 => "beanstalkd",
-            Self::BeanpoleB | Self::Beanpole => env!("CARGO_BIN_EXE_beanpole"),
+            Self::BeanpoleB | Self::Beanpole | Self::BeanpoleThree => {
+                env!("CARGO_BIN_EXE_beanpole")
+            }
         }
     }
 
@@ -62,6 +72,7 @@ impl ServerKind {
         command.args(["-l", "127.0.0.1", "-p", &port.to_string()]);
         match self {
             Self::Beanstalkd | Self::Beanpole => &mut command,
+            Self::BeanpoleThree => unreachable!("a cluster is started as a whole"),
             Self::BeanstalkdF0 => command.arg("-b").arg(data).arg("-f0"),
             Self::BeanpoleB => command.arg("-b").arg(data),
         };
@@ -81,6 +92,9 @@ pub(crate) enum ServerError {
     /// The process ended before it answered.
     #[error("{} ended with {status}: {log}", kind.label())]
     Ended { kind: ServerKind, status: ExitStatus, log: String },
+    /// The members could not be started.
+    #[error("no cluster: {0}")]
+    NoCluster(String),
     /// A server that should keep its jobs on disk has not written them.
     #[error("{} wrote {written} bytes to disk, its jobs alone have {jobs}", kind.label())]
     NotKept { kind: ServerKind, written: u64, jobs: u64 },
@@ -89,9 +103,19 @@ pub(crate) enum ServerError {
     NotReady { kind: ServerKind, log: String },
 }
 
-/// A running server.
+/// A running server, of one process or of three.
 pub(crate) struct Server {
     kind: ServerKind,
+    processes: Processes,
+}
+
+enum Processes {
+    One(Single),
+    Three(Box<Cluster>),
+}
+
+/// A process, killed when dropped.
+struct Single {
     child: Child,
     address: SocketAddr,
     home: TempDir,
@@ -103,69 +127,109 @@ impl Server {
     /// # Errors
     /// When no directory on a disk can be made, or the server ends or stays silent.
     pub(crate) fn start(kind: ServerKind) -> Result<Self, ServerError> {
+        if kind == ServerKind::BeanpoleThree {
+            let options = ClusterOptions { place: Some(bench_dir()?), ..Default::default() };
+            let cluster = Cluster::start_with(options).map_err(ServerError::NoCluster)?;
+            return Ok(Self { kind, processes: Processes::Three(Box::new(cluster)) });
+        }
         let mut attempt = 1;
         loop {
-            let started = Self::spawn(kind)?.wait_until_ready();
+            let started = Single::spawn(kind)?.wait_until_ready(kind);
             if started.is_ok() || attempt == START_ATTEMPTS_MAX {
-                return started;
+                return Ok(Self { kind, processes: Processes::One(started?) });
             }
             attempt += 1;
         }
     }
 
-    /// Where it listens.
+    /// Where it listens, the first member of three.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.address_for(0)
+    }
+
+    /// Where it listens, for the connection with this number: members are taken in turn.
+    pub(crate) fn address_for(&self, connection: usize) -> SocketAddr {
+        match &self.processes {
+            Processes::One(single) => single.address,
+            Processes::Three(cluster) => cluster.address(connection % cluster.member_count()),
+        }
     }
 
     /// Processor time used so far by all its threads, in steps of one clock tick (10 ms).
     ///
     /// # Errors
-    /// When the process has gone.
+    /// When a process has gone.
     pub(crate) fn cpu(&self) -> Result<Duration, ServerError> {
-        let stat = self.proc_file("stat")?;
-        // The second field is the name in brackets and may hold spaces.
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
+        let mut ticks = 0;
+        for pid in self.pids() {
+            let stat = proc_file(pid, "stat")?;
+            // The second field is the name in brackets and may hold spaces.
+            let after_name = stat.rsplit(')').next().unwrap_or_default();
+            let user_and_system = after_name.split_whitespace().skip(11).take(2);
+            ticks += user_and_system.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+        }
         Ok(Duration::from_secs(ticks) / tick_rate())
     }
 
     /// Resident memory in bytes.
     ///
     /// # Errors
-    /// When the process has gone.
+    /// When a process has gone.
     pub(crate) fn resident_bytes(&self) -> Result<u64, ServerError> {
-        let status = self.proc_file("status")?;
-        let kibibytes = status.lines().find_map(|line| {
-            line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Ok(kibibytes.unwrap_or_default() * 1024)
+        let mut kibibytes = 0;
+        for pid in self.pids() {
+            let status = proc_file(pid, "status")?;
+            let resident = status.lines().find_map(|line| {
+                line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok()
+            });
+            kibibytes += resident.unwrap_or_default();
+        }
+        Ok(kibibytes * 1024)
     }
 
     /// Makes sure that a server with a data directory has written `jobs` bytes of bodies to disk,
-    /// or its figures are not what they are called. It cannot see whether they were synced.
+    /// each member of three as many, or its figures are not what they are called. It cannot see
+    /// whether they were synced.
     ///
     /// # Errors
     /// When it wrote less.
     pub(crate) fn check_kept(&self, jobs: u64) -> Result<(), ServerError> {
         let kind = self.kind;
-        let io = self.proc_file("io")?;
-        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
-        let written = written.unwrap_or_default();
-        let durable = matches!(kind, ServerKind::BeanpoleB | ServerKind::BeanstalkdF0);
-        if durable && written < jobs {
-            return Err(ServerError::NotKept { kind, written, jobs });
+        if matches!(kind, ServerKind::Beanstalkd | ServerKind::Beanpole) {
+            return Ok(());
+        }
+        for pid in self.pids() {
+            let io = proc_file(pid, "io")?;
+            let written =
+                io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok());
+            let written = written.unwrap_or_default();
+            if written < jobs {
+                return Err(ServerError::NotKept { kind, written, jobs });
+            }
         }
         Ok(())
     }
 
     /// The end of what the server wrote to its standard output and error.
     pub(crate) fn log_tail(&self) -> String {
+        match &self.processes {
+            Processes::One(single) => single.log_tail(),
+            Processes::Three(cluster) => cluster.logs(),
+        }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        match &self.processes {
+            Processes::One(single) => vec![single.child.id()],
+            Processes::Three(cluster) => {
+                (0..cluster.member_count()).map(|member| cluster.pid(member)).collect()
+            }
+        }
+    }
+}
+
+impl Single {
+    fn log_tail(&self) -> String {
         let log = fs::read(self.home.path().join("log")).unwrap_or_default();
         let tail = &log[log.len().saturating_sub(LOG_TAIL_BYTES)..];
         String::from_utf8_lossy(tail).trim().to_owned()
@@ -185,11 +249,10 @@ impl Server {
             .stderr(stderr)
             .spawn()
             .map_err(io_error("cannot start the server"))?;
-        Ok(Self { kind, child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), home })
+        Ok(Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), home })
     }
 
-    fn wait_until_ready(mut self) -> Result<Self, ServerError> {
-        let kind = self.kind;
+    fn wait_until_ready(mut self, kind: ServerKind) -> Result<Self, ServerError> {
         let deadline = clock::now() + READY_TIMEOUT;
         loop {
             let answered = self.answers();
@@ -216,19 +279,18 @@ impl Server {
             })
             .is_ok()
     }
-
-    fn proc_file(&self, name: &str) -> Result<String, ServerError> {
-        fs::read_to_string(format!("/proc/{}/{name}", self.child.id()))
-            .map_err(io_error("the server has gone"))
-    }
 }
 
-impl Drop for Server {
+impl Drop for Single {
     fn drop(&mut self) {
         // Both fail only if the process has ended by itself, which is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn proc_file(pid: u32, name: &str) -> Result<String, ServerError> {
+    fs::read_to_string(format!("/proc/{pid}/{name}")).map_err(io_error("the server has gone"))
 }
 
 /// Is this program there to be started?

@@ -1,4 +1,4 @@
-//! The ratios that beanpole aims at, as the issue on the first member states them.
+//! The ratios that beanpole aims at: of one member and of three.
 
 use super::cell::{Cell, Workload};
 use crate::common::server::ServerKind;
@@ -12,11 +12,20 @@ pub(crate) enum Pair {
     DurableToMemory,
     /// Neither keeps anything.
     MemoryToMemory,
+    /// Three members, synced on two of them; beanstalkd on its one disk.
+    ThreeToDurable,
+    /// Three members, synced on two of them; beanstalkd without a binlog.
+    ThreeToMemory,
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 3] =
-        [Self::DurableToDurable, Self::DurableToMemory, Self::MemoryToMemory];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::DurableToDurable,
+        Self::DurableToMemory,
+        Self::MemoryToMemory,
+        Self::ThreeToDurable,
+        Self::ThreeToMemory,
+    ];
 
     /// Which server is divided by which.
     pub(crate) fn servers(self) -> (ServerKind, ServerKind) {
@@ -24,6 +33,8 @@ impl Pair {
             Self::DurableToDurable => (ServerKind::BeanpoleB, ServerKind::BeanstalkdF0),
             Self::DurableToMemory => (ServerKind::BeanpoleB, ServerKind::Beanstalkd),
             Self::MemoryToMemory => (ServerKind::Beanpole, ServerKind::Beanstalkd),
+            Self::ThreeToDurable => (ServerKind::BeanpoleThree, ServerKind::BeanstalkdF0),
+            Self::ThreeToMemory => (ServerKind::BeanpoleThree, ServerKind::Beanstalkd),
         }
     }
 
@@ -44,6 +55,13 @@ impl Pair {
             (Self::DurableToMemory, 1000, _) => Some(1.2),
             (Self::MemoryToMemory, _, 32) => Some(5.0),
             (Self::MemoryToMemory, 16.., _) => Some(1.25),
+            (Self::ThreeToDurable, 1, 1) => Some(0.33),
+            (Self::ThreeToDurable, 16, 32) => Some(20.0),
+            (Self::ThreeToDurable, 128, _) => Some(5.5),
+            (Self::ThreeToDurable, 1000, _) => Some(6.5),
+            (Self::ThreeToMemory, 16, 32) => Some(3.0),
+            (Self::ThreeToMemory, 128, _) => Some(0.65),
+            (Self::ThreeToMemory, 1000, _) => Some(1.0),
             _ => None,
         }
     }

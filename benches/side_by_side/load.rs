@@ -144,13 +144,10 @@ impl<'a> Generator<'a> {
     fn new(server: &Server, cell: Cell, ledger: &'a mut Ledger) -> Result<Self, RunError> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(cell.shape.connections);
-        for index in 0_u64.. {
-            if connections.len() == cell.shape.connections {
-                break;
-            }
-            let connection =
-                Connection::open(server.address(), cell.shape).map_err(LoadError::Io)?;
-            epoll::add(&epoll, &connection, epoll::EventData::new_u64(index), READ)?;
+        for index in 0..cell.shape.connections {
+            let address = server.address_for(index);
+            let connection = Connection::open(address, cell.shape).map_err(LoadError::Io)?;
+            epoll::add(&epoll, &connection, epoll::EventData::new_u64(index as u64), READ)?;
             connections.push(connection);
         }
         Ok(Self {

@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "beanstalkd,beanstalkd-f0,beanpole-b,beanpole"
+        default_value = "beanstalkd,beanstalkd-f0,beanpole-b,beanpole,beanpole-three"
     )]
     pub(crate) servers: Vec<ServerKind>,
 }

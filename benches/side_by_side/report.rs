@@ -31,6 +31,7 @@ impl Report {
             }
         }
         text.push_str(RATIOS_HEAD);
+        line(&mut text, ratios_head());
         let mut tally = [Tally::default(); Pair::ALL.len()];
         for &cell in cells {
             self.ratios_row(&mut text, cell, &mut tally);
@@ -86,9 +87,18 @@ at the end, and the share of one processor that the load generator took (`*`: it
 const RATIOS_HEAD: &str = "
 Ratios of commands per second: median of the ratios of each round [least-most], and the aim.
 
-| workload | connections x depth, body | beanpole -b / beanstalkd -b -f0 | beanpole -b / beanstalkd | beanpole / beanstalkd |
-|---|---|---|---|---|
 ";
+
+/// The head of the table of ratios: a column for each pair.
+fn ratios_head() -> String {
+    let column = |pair: Pair| {
+        let (ours, theirs) = pair.servers();
+        format!(" {} / {} |", ours.label(), theirs.label())
+    };
+    let columns: String = Pair::ALL.into_iter().map(column).collect();
+    let rule = "---|".repeat(Pair::ALL.len());
+    format!("| workload | connections x depth, body |{columns}\n|---|---|{rule}")
+}
 
 #[derive(Clone, Copy, Default)]
 struct Tally {

@@ -5,9 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scene::{Keepers, RESUMES_WITHIN, TTR};
-use crate::support::{
-    Cluster, Load, PATIENCE, Random, Traffic, alone, number_from_environment,
-};
+use crate::support::{Cluster, Load, PATIENCE, Random, Traffic, alone, number_from_environment};
 
 const CHANGES: usize = 20;
 /// One change in so many is by SIGKILL.

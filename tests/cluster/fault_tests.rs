@@ -63,16 +63,13 @@ fn a_hung_disk_is_a_pause_for_clients_of_others() {
     for member in [follower, leader] {
         let others: Vec<usize> = (0..3).filter(|&other| other != member).collect();
         let keepers = Keepers::at(&cluster, &others);
+        let load = Load::on(cluster.addresses_without(member));
         let mut is_left_out = None;
-        under_load(
-            &mut cluster,
-            &Load::on(others.iter().map(|&other| Cluster::address(&cluster, other)).collect()),
-            |cluster, traffic| {
-                is_left_out = cluster.hang(member).err();
-                let resumed = traffic.wait_for_writes(200, RESUMES_WITHIN);
-                resumed.unwrap_or_else(|why| panic!("member {member} hangs: {why}"));
-            },
-        );
+        under_load(&mut cluster, &load, |cluster, traffic| {
+            is_left_out = cluster.hang(member).err();
+            let resumed = traffic.wait_for_writes(200, RESUMES_WITHIN);
+            resumed.unwrap_or_else(|why| panic!("member {member} hangs: {why}"));
+        });
         if let Some(why) = is_left_out {
             return left_out(&format!("a disk that hangs: {why}"));
         }

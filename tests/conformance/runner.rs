@@ -50,7 +50,8 @@ pub(super) fn run(section: &Section, contender: Contender) -> Result<(), String>
 /// Whether a section looks at what each member of a cluster counts for itself: then all its
 /// connections are with one of them.
 fn asks_for_counters_of_a_member(section: &Section) -> bool {
-    let of_a_member = |step: &Step| COUNTERS_OF_A_MEMBER.iter().any(|name| step.text.contains(name));
+    let of_a_member =
+        |step: &Step| COUNTERS_OF_A_MEMBER.iter().any(|name| step.text.contains(name));
     section.steps.iter().any(of_a_member)
 }
 

@@ -83,13 +83,8 @@ impl History {
         self.events.extend(events);
     }
 
-    /// How many commands were acknowledged that change something.
-    pub(crate) fn writes(&self) -> usize {
-        self.events.iter().filter(|event| is_write(event)).count()
-    }
-
     /// The errors that clients saw.
-    pub(crate) fn troubles(&self) -> impl Iterator<Item = (&Event, &str)> {
+    fn troubles(&self) -> impl Iterator<Item = (&Event, &str)> {
         self.events.iter().filter_map(|event| match &event.what {
             What::Trouble(text) => Some((event, text.as_str())),
             _ => None,

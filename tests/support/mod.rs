@@ -17,7 +17,7 @@ mod traffic;
 
 pub(crate) use alone::alone;
 pub(crate) use client::{Client, PATIENCE};
-pub(crate) use cluster::{Cluster, ClusterOptions, Status, cluster_command};
+pub(crate) use cluster::{Cluster, ClusterOptions, cluster_command};
 pub(crate) use history::{Event, History, Verdict, What};
 pub(crate) use host::{Contender, Host};
 pub(crate) use loop_disk::{LoopDisk, run};
@@ -25,4 +25,4 @@ pub(crate) use missing::{left_out, number_from_environment};
 pub(crate) use random::Random;
 pub(crate) use server::{Ended, Server, ServerOptions, Target, Transport, run_to_end};
 pub(crate) use time::now;
-pub(crate) use traffic::{Load, Traffic, drain, key_of_body, put_command};
+pub(crate) use traffic::{Load, Traffic};

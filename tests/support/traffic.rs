@@ -124,7 +124,7 @@ impl Drop for Traffic {
 /// # Errors
 ///
 /// When the tube does not get empty, or a command is refused.
-pub(crate) fn drain(client: &mut Client, tube: &str, began: Instant) -> Result<Vec<Event>, String> {
+fn drain(client: &mut Client, tube: &str, began: Instant) -> Result<Vec<Event>, String> {
     let asked = |client: &mut Client, command: &str| {
         client.ask(command).map_err(|error| format!("{command}: {error}"))
     };
@@ -167,13 +167,13 @@ pub(crate) fn drain(client: &mut Client, tube: &str, began: Instant) -> Result<V
 }
 
 /// The bytes of a put of the job with this key.
-pub(crate) fn put_command(key: u64, ttr: Duration) -> Vec<u8> {
+fn put_command(key: u64, ttr: Duration) -> Vec<u8> {
     let body = format!("{key:0KEY_DIGITS$x}");
     format!("put 0 0 {} {}\r\n{body}\r\n", ttr.as_secs(), body.len()).into_bytes()
 }
 
 /// The key in a body.
-pub(crate) fn key_of_body(body: &str) -> Option<u64> {
+fn key_of_body(body: &str) -> Option<u64> {
     u64::from_str_radix(body.get(..KEY_DIGITS)?, 16).ok()
 }
 

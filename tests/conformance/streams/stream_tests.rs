@@ -59,9 +59,8 @@ fn a_planted_difference_is_found() {
     let [flags, other] = [size_flags(BODY_SIZE_MAX), size_flags(BODY_SIZE_MAX - 1)];
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let other: Vec<&str> = other.iter().map(String::as_str).collect();
-    let difference = (1..100).find_map(|seed| {
-        run_stream([(BEANSTALKD, &flags), (BEANSTALKD, &other)], seed).err()
-    });
+    let difference = (1..100)
+        .find_map(|seed| run_stream([(BEANSTALKD, &flags), (BEANSTALKD, &other)], seed).err());
     let difference = difference.expect("servers of different limits were taken for the same");
     let is_the_planted_one = ["JOB_TOO_BIG", "max-job-size"].map(|it| difference.contains(it));
     assert!(is_the_planted_one.contains(&true), "another difference: {difference}");

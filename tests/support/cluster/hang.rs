@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, now};
+use super::super::{PATIENCE, now};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Far longer than any test, in microseconds.
@@ -48,7 +48,7 @@ impl Hang {
 impl Drop for Hang {
     fn drop(&mut self) {
         // It lets go of the thread when asked to end, and ends by itself with the thread.
-        drop(kill_process(Pid::from_child(&self.0), Signal::TERM));
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         self.0.wait().expect("a child can be waited for");
     }
 }

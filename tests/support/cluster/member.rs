@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::super::now;
 use super::hang::Hang;
-use crate::support::now;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// The ports are the same everywhere: each member has an address of its own.

@@ -24,7 +24,7 @@ use hang::Hang;
 use member::Member;
 use network::Network;
 
-pub(crate) use admin::{MemberView, Status};
+use admin::{MemberView, Status};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a cluster may take to come together; debug builds share few cores.
@@ -50,13 +50,7 @@ pub(crate) struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self {
-            members: 3,
-            flags: Vec::new(),
-            settings: Vec::new(),
-            place: None,
-            has_cables: false,
-        }
+        Self { members: 3, flags: Vec::new(), settings: Vec::new(), place: None, has_cables: false }
     }
 }
 
@@ -107,8 +101,11 @@ impl Cluster {
     ///
     /// What the machine lacks for the cables.
     pub(crate) fn waiting(options: ClusterOptions) -> Result<Self, String> {
-        let network =
-            if options.has_cables { Network::cables(options.members)? } else { Network::loopback() };
+        let network = if options.has_cables {
+            Network::cables(options.members)?
+        } else {
+            Network::loopback()
+        };
         // A short name: the path of a Unix socket has 107 bytes.
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix("bp-");
@@ -167,11 +164,6 @@ impl Cluster {
     /// The data directory of a member.
     pub(crate) fn data(&self, member: usize) -> PathBuf {
         self.members[member].data()
-    }
-
-    /// The configuration file of a member.
-    pub(crate) fn config(&self, member: usize) -> PathBuf {
-        self.members[member].config()
     }
 
     /// The id of a member's process.
@@ -290,7 +282,7 @@ impl Cluster {
     ///
     /// What this machine or this user lacks.
     pub(crate) fn hang(&mut self, member: usize) -> Result<(), String> {
-        let hang = Hang::begin(self.members[member].pid())?;
+        let hang = Hang::begin(self.pid(member))?;
         self.members[member].hang = Some(hang);
         Ok(())
     }

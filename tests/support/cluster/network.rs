@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Random, run};
+use super::super::{Random, run};
 
 /// Clusters that begin at once may choose the same addresses; then one chooses again.
 const ATTEMPTS_MAX: usize = 20;
