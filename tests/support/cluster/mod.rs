@@ -88,6 +88,7 @@ impl Cluster {
         let count = options.members;
         let mut cluster = Self::waiting(options)?;
         cluster.init(0).unwrap_or_else(|why| panic!("init: {why}"));
+        cluster.wait_serving(0);
         for member in 1..usize::from(count) {
             cluster.add(0, member).unwrap_or_else(|why| panic!("add of {member}: {why}"));
         }
