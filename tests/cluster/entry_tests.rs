@@ -29,6 +29,7 @@ fn a_member_of_another_cluster_is_not_taken_in() {
     let mut cluster = Cluster::start(1);
     let other = cluster.newcomer();
     cluster.init(other).unwrap_or_else(|why| panic!("init: {why}"));
+    cluster.wait_serving(other);
     let reason = cluster.add(0, other).expect_err("it is refused");
     assert!(reason.len() > 10, "{reason}");
     assert_ne!(cluster.log(other), "", "it says so");
@@ -53,7 +54,7 @@ fn a_known_member_with_an_empty_directory_does_not_vote() {
     cluster.wait_for("a word on how to go on", NOTICED_WITHIN, |it| {
         !it.is_running(emptied) || it.log(emptied).contains("replace")
     });
-    // With its vote, the two that were emptied and stopped would be a majority that knows nothing.
+    // Two of three run, but one of them knows nothing: with its vote they would be a majority.
     cluster.kill(leader);
     std::thread::sleep(Duration::from_secs(3));
     assert!(cluster.refuses(third), "a majority of one\n{}", cluster.logs());

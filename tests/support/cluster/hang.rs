@@ -5,8 +5,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::super::{PATIENCE, now};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
@@ -47,8 +45,8 @@ impl Hang {
 
 impl Drop for Hang {
     fn drop(&mut self) {
-        // It lets go of the thread when asked to end, and ends by itself with the thread.
-        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        // The kernel lets go of the thread for it. It may have ended with the thread.
+        drop(self.0.kill());
         self.0.wait().expect("a child can be waited for");
     }
 }

@@ -111,9 +111,10 @@ impl Member {
         if let Some(mut child) = self.process.take() {
             // It may have ended by itself; then there is nothing to kill.
             drop(child.kill());
+            // It is not gone for as long as one of its threads is held.
+            self.hang = None;
             child.wait().expect("a child can be waited for");
         }
-        self.hang = None;
     }
 
     /// Waits for the process to end by itself; `None` when it has not after `limit`.
