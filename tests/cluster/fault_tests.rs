@@ -50,8 +50,8 @@ fn lose(role: Role, fault: impl Fn(&mut Cluster, usize)) {
             let resumed = traffic.wait_for_writes(1, RESUMES_WITHIN);
             resumed.unwrap_or_else(|why| panic!("the {role:?}: {why}"));
         });
+        keepers.check(cluster, others[0]);
     });
-    keepers.check(&cluster, others[0]);
 }
 
 #[test]

@@ -88,7 +88,9 @@ impl Keeper {
         let replies =
             [format!("RESERVED {id} 4\r\nlate"), format!("USING {name}"), format!("USING {name}")];
         for wanted in replies {
-            assert_eq!(next(&mut self.parked), wanted, "{name}");
+            let came = next(&mut self.parked);
+            let silence = if self.parked.is_silent_for(Duration::ZERO) { "open" } else { "closed" };
+            assert_eq!(came, wanted, "{name}, {silence}");
         }
         let held = self.held;
         expect(&mut self.holding, &format!("touch {held}"), "TOUCHED");
