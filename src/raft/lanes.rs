@@ -73,6 +73,11 @@ impl Lanes {
         self.changed.notify_waiters();
     }
 
+    /// Whether parts are taken: this member leads and has taken over.
+    pub(super) fn is_open(&self) -> bool {
+        self.inner.lock().is_open
+    }
+
     /// Takes no more: another leads, or nobody.
     pub(super) fn close(&self) {
         let mut inner = self.inner.lock();

@@ -141,7 +141,7 @@ impl Opened {
     /// other members and no way to them.
     pub async fn start(self, owner: Arc<dyn Owner>) -> Result<Node, StartError> {
         let Self { parts, life, outbox, reads, lease, meeting } = self;
-        let Parts { clock, wal, log_start, state, upkeep, receiving, cluster: cluster_id, .. } =
+        let Parts { clock, wal, log_start, state, upkeep, receiving, directory, cluster, .. } =
             parts;
         let member = life.member().0;
         let members = state.membership.nodes().count();
@@ -157,7 +157,7 @@ impl Opened {
             Arc::clone(&owner),
             state,
         ));
-        let (port, us, address, timing, about) = introduce(meeting, member, cluster_id);
+        let (port, us, address, timing, about) = introduce(meeting, member, cluster);
         let us = Arc::new(us);
         let peers = Arc::new(Peers::default());
         let network =
@@ -193,7 +193,7 @@ impl Opened {
             estimates: cluster.estimates(),
             grace_millis,
         };
-        let mut tasks = cluster.run(port);
+        let mut tasks = cluster.run(port, directory);
         tasks.push(tokio::spawn(reads.run(cluster.read_index(), Arc::clone(&replica))));
         let upkeep = Upkeep::new(raft.clone(), replica, log, upkeep);
         tasks.push(tokio::spawn(upkeep.run()));

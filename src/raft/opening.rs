@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, DecodeError, MembershipBytes};
@@ -119,6 +120,8 @@ pub(super) struct Parts {
     pub(super) state: ReplicaState,
     pub(super) gauges: StorageGauges,
     pub(super) upkeep: Option<DiskUpkeep>,
+    /// Who lives here; nobody knows in memory.
+    pub(super) directory: Option<Arc<Mutex<DataDirectory>>>,
     /// Where snapshots are received; nowhere without a data directory.
     pub(super) receiving: Option<Receiving>,
 }
@@ -145,6 +148,7 @@ fn in_memory(newcomer: Owner, clock: Arc<dyn Clock>) -> Parts {
         state: ReplicaState::empty(),
         gauges: StorageGauges::default(),
         upkeep: None,
+        directory: None,
         receiving: None,
     }
 }
@@ -200,9 +204,10 @@ impl Opening {
             cluster: identity.owner.cluster,
             transfers: Arc::clone(&transfers),
         };
+        let directory = Arc::new(Mutex::new(self.directory));
         let upkeep = DiskUpkeep {
             disk: self.disk,
-            directory: self.directory,
+            directory: Arc::clone(&directory),
             background,
             reserve,
             checkpoints,
@@ -218,16 +223,14 @@ impl Opening {
         };
         Ok(Parts {
             cluster: identity.owner.cluster,
-            signature: Signature {
-                member: MemberId(identity.owner.member),
-                incarnation: Incarnation(incarnation),
-            },
+            signature: signature(identity, incarnation),
             clock: Arc::new(clock),
             log_start: log_start(&recovered)?,
             gauges: StorageGauges::new(Arc::clone(&wal), Arc::clone(&room)),
             wal: Some(wal),
             state,
             upkeep: Some(upkeep),
+            directory: Some(directory),
             receiving: Some(receiving),
         })
     }
@@ -303,6 +306,11 @@ impl Opening {
     fn io(&self, action: &'static str, name: &str, source: std::io::Error) -> OpenError {
         OpenError::Identity(IdentityError::Io { action, path: self.dir.join(name), source })
     }
+}
+
+fn signature(identity: Identity, incarnation: u64) -> Signature {
+    let member = MemberId(identity.owner.member);
+    Signature { member, incarnation: Incarnation(incarnation) }
 }
 
 /// The catalog's line on a checkpoint.

@@ -30,6 +30,12 @@ const PROPOSALS_MAX: usize = 2;
 /// How long to wait before proposing again after a refusal, or asking again who leads.
 const RETRY: Duration = Duration::from_millis(5);
 
+/// The longest such wait, after refusals in a row.
+const RETRY_MAX: Duration = Duration::from_millis(100);
+
+/// How often the wait is doubled.
+const RETRY_DOUBLINGS_MAX: u32 = 5;
+
 /// The longest sleep until a deadline; a later one is looked at again then. Short, because a timer of
 /// tokio stands still while the machine is suspended, and logical time does not.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -70,11 +76,11 @@ impl Proposer {
         loop {
             let leader = self.to_lead().await?;
             if !self.take_over(leader).await? {
+                self.lanes.close();
                 continue;
             }
             let ended = Term::new(&self, leader).run().await;
             self.lanes.close();
-            self.clock.pause();
             ended?;
         }
     }
@@ -130,6 +136,8 @@ struct Term<'a> {
     under_way: VecDeque<Proposal>,
     /// An empty batch is under way for the sake of time.
     advancing: bool,
+    /// Refusals in a row.
+    refusals: u32,
     metrics: ServerMetrics,
 }
 
@@ -143,7 +151,14 @@ enum Event {
 impl<'a> Term<'a> {
     fn new(proposer: &'a Proposer, leader: LeaderId) -> Self {
         let metrics = proposer.raft.server_metrics();
-        Self { proposer, leader, under_way: VecDeque::new(), advancing: false, metrics }
+        Self {
+            proposer,
+            leader,
+            under_way: VecDeque::new(),
+            advancing: false,
+            refusals: 0,
+            metrics,
+        }
     }
 
     /// Runs until this member does not lead any more. What is under way then may be lost or not: its
@@ -244,7 +259,10 @@ impl<'a> Term<'a> {
         let proposal = self.under_way.pop_front().expect("the oldest has just been answered");
         self.advancing &= !proposal.advance;
         match answer {
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(_)) => {
+                self.refusals = 0;
+                return Ok(());
+            }
             Ok(Err(
                 ClientWriteError::ForwardToLeader(_) | ClientWriteError::LogEntryDiscarded(_),
             )) => {}
@@ -252,7 +270,9 @@ impl<'a> Term<'a> {
             Err(_) => return Err(Stopped("a proposal was dropped".into())),
         }
         if self.settle().await {
-            tokio::time::sleep(RETRY).await;
+            // Everybody sends all again: not at full speed while that comes to nothing.
+            tokio::time::sleep((RETRY * (1 << self.refusals)).min(RETRY_MAX)).await;
+            self.refusals = (self.refusals + 1).min(RETRY_DOUBLINGS_MAX);
             let Proposer { replica, lanes, outbox, .. } = self.proposer;
             replica.with_state(|state| lanes.open(&state.queue));
             outbox.restart();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -71,8 +71,6 @@ pub(super) struct Replica {
     /// The index of the last entry applied.
     applied_index: AtomicU64,
     applied_more: Notify,
-    /// The present life is over and another is wanted.
-    is_life_over: AtomicBool,
     /// (index, running digest) of the last entries, oldest first.
     digests: Mutex<VecDeque<(u64, u64)>>,
 }
@@ -147,7 +145,6 @@ impl Replica {
             entry_at,
             applied_index,
             applied_more: Notify::new(),
-            is_life_over: AtomicBool::new(false),
             digests: Mutex::default(),
         }
     }
@@ -207,17 +204,11 @@ impl Replica {
         queue.last_applied(member).is_some_and(|(open, _)| open == incarnation)
     }
 
-    /// Whether the cluster took this member's present life for over: it must begin another.
-    pub(super) fn is_life_over(&self) -> bool {
-        self.is_life_over.load(Ordering::Acquire)
-    }
-
     /// Another life begins, of which nothing is known yet.
     pub(super) fn begin_life(&self, incarnation: Incarnation) {
         self.owner.close_all();
         self.life.begin(incarnation);
         self.outbox.begin_life();
-        self.is_life_over.store(false, Ordering::Release);
     }
 
     /// Up to where this member has applied, and its running digest there.
@@ -331,7 +322,7 @@ impl Replica {
 
     /// Nothing more is said to clients; another life is begun when there is time.
     fn end_life(&self) {
-        if !self.is_life_over.swap(true, Ordering::AcqRel) {
+        if self.life.end() {
             self.owner.close_all();
         }
     }

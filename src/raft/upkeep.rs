@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::Raft;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::encoding;
@@ -20,7 +21,7 @@ use super::snapshot::{SnapshotSource, Transfers};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::chain::Chain;
-use crate::queue::{Incarnation, LogicalTime, Record};
+use crate::queue::{LogicalTime, Record};
 use crate::storage::background::Background;
 use crate::storage::catalog::{Catalog, CheckpointRecord, Part};
 use crate::storage::checkpoint::{
@@ -101,7 +102,7 @@ pub(super) struct Upkeep {
 /// What is needed to keep a data directory. Dropping it unlocks the directory.
 pub(super) struct DiskUpkeep {
     pub(super) disk: Arc<dyn Disk>,
-    pub(super) directory: DataDirectory,
+    pub(super) directory: Arc<Mutex<DataDirectory>>,
     pub(super) background: Background,
     pub(super) reserve: Arc<Reserve>,
     pub(super) checkpoints: Checkpoints,
@@ -182,7 +183,6 @@ impl Upkeep {
         loop {
             tokio::time::sleep(INTERVAL).await;
             disk.measure(&self.replica);
-            self.begin_life_if_over(&mut disk);
             disk.take_over_received(&self.replica).await;
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
@@ -197,23 +197,14 @@ impl Upkeep {
                     let Moment { applied, membership, .. } = moment;
                     self.publish(applied, membership, Some(source), purge).await;
                 }
-                Err(error) => tracing::error!("no checkpoint could be made: {}", Chain(&error)),
+                Err(error) => {
+                    tracing::error!("no checkpoint could be made: {}", Chain(&error));
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
             if disk.is_short() {
                 tokio::time::sleep(PAUSE).await;
             }
-        }
-    }
-
-    /// Begins another life when the present one is over.
-    fn begin_life_if_over(&self, disk: &mut DiskUpkeep) {
-        if !self.replica.is_life_over() {
-            return;
-        }
-        match disk.directory.raise_incarnation() {
-            Ok(incarnation) => self.replica.begin_life(Incarnation(incarnation)),
-            // The clients are gone; it is tried again.
-            Err(error) => tracing::error!("this member cannot go on for now: {}", Chain(&error)),
         }
     }
 
@@ -363,7 +354,7 @@ impl DiskUpkeep {
         let mut bytes = Vec::new();
         encoding::append(&meta, &mut bytes);
         CheckpointHead {
-            cluster: self.directory.identity().owner.cluster,
+            cluster: self.directory.lock().identity().owner.cluster,
             applied_index: id.index,
             meta: bytes.into(),
         }
@@ -376,7 +367,7 @@ impl DiskUpkeep {
         let kept = (state_bytes + SLACK_BYTES).saturating_sub(self.reserve.held_bytes());
         self.keep_free.store(kept, Ordering::Relaxed);
         // A disk that does not tell is found to be full by writing to it.
-        let free = self.disk.free_bytes(self.directory.path()).unwrap_or(u64::MAX / 4);
+        let free = self.disk.free_bytes(self.directory.lock().path()).unwrap_or(u64::MAX / 4);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
         self.room.measured(signed(free) - signed(kept) - signed(LOG_ROOM_BYTES));
     }

@@ -111,7 +111,9 @@ impl Connection {
     pub(super) fn flush(&self) -> Option<Ask> {
         let mut line = self.line.lock();
         line.touched = false;
-        self.send(&mut line);
+        if !self.is_broken() {
+            self.send(&mut line);
+        }
         if line.asleep || self.is_broken() || !line.pipeline.output().is_empty() {
             line.asleep = false;
             self.wake.notify_one();
@@ -138,7 +140,8 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    fn is_broken(&self) -> bool {
+    /// Whether there is nobody to be answered.
+    pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
@@ -149,6 +152,9 @@ impl Connection {
         let mut buffer = BytesMut::new();
         let mut input = Input::Open;
         loop {
+            if self.is_broken() {
+                return;
+            }
             if hub.is_stopping() {
                 input = Input::Ended;
             }

@@ -23,6 +23,8 @@ pub(super) struct Door<'a> {
     pub(super) hub: Arc<Hub>,
     pub(super) lease: Arc<Lease>,
     pub(super) accepting: Option<JoinHandle<()>>,
+    /// The socket is the service manager's.
+    pub(super) is_inherited: bool,
 }
 
 impl Door<'_> {
@@ -34,8 +36,12 @@ impl Door<'_> {
         Ok(())
     }
 
-    /// Lets nobody in any more. Connections stay.
+    /// Lets nobody in any more. Connections stay. A socket of the service manager's cannot be closed
+    /// for good: who connects there is turned away at once.
     pub(super) fn close(&mut self) {
+        if self.is_inherited {
+            return;
+        }
         if let Some(accepting) = self.accepting.take() {
             accepting.abort();
         }
@@ -50,14 +56,19 @@ impl Door<'_> {
     ) -> Result<(), RunError> {
         let closes =
             self.config.cluster.as_ref().is_some_and(|cluster| cluster.close_without_majority);
+        if standing == Standing::Sound {
+            self.hub.turn_away(false);
+        }
         match standing {
             Standing::Cut => {
                 tracing::warn!(
                     target: "beanpole",
-                    "this member is not part of a majority: its clients are closed"
+                    closes,
+                    "this member is not part of a majority: its clients are closed, or wait"
                 );
-                self.hub.close_all();
                 if closes {
+                    self.hub.turn_away(true);
+                    self.hub.close_all();
                     self.close();
                 }
             }
@@ -65,8 +76,10 @@ impl Door<'_> {
                 tracing::info!(target: "beanpole", "part of a majority again: clients are let in");
                 let bound = self.bind(port).await?;
                 self.open(bound)?;
+                self.hub.speak_again();
             }
-            Standing::Sound | Standing::Unsure => {}
+            Standing::Sound => self.hub.speak_again(),
+            Standing::Unsure => {}
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub(super) struct Hub {
     touched: Mutex<Vec<Arc<Connection>>>,
     next: AtomicU64,
     draining: AtomicBool,
+    /// Who connects is turned away.
+    turns_away: AtomicBool,
     stopping: AtomicBool,
     emptied: tokio::sync::Notify,
 }
@@ -46,6 +48,7 @@ impl Hub {
             touched: Mutex::new(Vec::new()),
             next: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            turns_away: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             emptied: tokio::sync::Notify::new(),
         }
@@ -63,6 +66,10 @@ impl Hub {
 
     /// Serves a client until it leaves.
     pub(super) async fn serve(self: Arc<Self>, stream: Stream) {
+        if self.life.is_over() || self.turns_away.load(Ordering::Relaxed) {
+            // Nobody could answer it: it finds another member, or this one again in a moment.
+            return;
+        }
         let number = ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed));
         let connection = Arc::new(Connection::new(number, stream));
         self.connections.lock().insert(number, Arc::clone(&connection));
@@ -116,6 +123,11 @@ impl Hub {
             return Some(Reply::Draining);
         }
         (!self.facts.storage.admits(body_bytes)).then_some(Reply::OutOfMemory)
+    }
+
+    /// Turns away who connects, or no more.
+    pub(super) fn turn_away(&self, turns_away: bool) {
+        self.turns_away.store(turns_away, Ordering::Relaxed);
     }
 
     /// Takes no more jobs, for good.
@@ -180,6 +192,9 @@ impl Owner for Hub {
     fn outcome(&self, number: ConnectionNumber, outcome: Outcome) {
         let Some(connection) = self.find(number) else { return };
         connection.with_line(|line| {
+            if connection.is_broken() {
+                return;
+            }
             let ops = line.pipeline.outcome(outcome, &self.local);
             ops.into_iter().for_each(|op| self.submit(op));
             self.touch(Arc::clone(&connection), line);

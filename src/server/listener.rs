@@ -91,6 +91,11 @@ impl Bound {
         }
     }
 
+    /// Whether the service manager made it, and has it still.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.listens
+    }
+
     /// Where it is, as a client would write it.
     pub(super) fn name(&self) -> &str {
         &self.name

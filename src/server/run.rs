@@ -30,6 +30,9 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// The kernel's boot id is 36 characters and the end of a line.
 const BOOT_ID_BYTES_MAX: u64 = 64;
 
+/// After so long without being able to serve, somebody should know.
+const READY_SOON: Duration = Duration::from_secs(5);
+
 /// Where the kernel tells one of its lives from the next.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -130,7 +133,9 @@ async fn serve(config: Config) -> Result<(), RunError> {
     if !until_ready(&mut node, &mut signals, &hub).await? {
         return Ok(());
     }
-    let door = Door { config: &config, hub: Arc::clone(&hub), lease, accepting: None };
+    let is_inherited = bound.is_inherited();
+    let door =
+        Door { config: &config, hub: Arc::clone(&hub), lease, accepting: None, is_inherited };
     serve_clients(bound, door, node, signals).await
 }
 
@@ -156,9 +161,18 @@ async fn started(
 /// end meanwhile.
 async fn until_ready(node: &mut Node, signals: &mut Signals, hub: &Hub) -> Result<bool, RunError> {
     let mut ready = std::pin::pin!(node.ready());
+    let mut patience = std::pin::pin!(tokio::time::sleep(READY_SOON));
     loop {
         tokio::select! {
             () = &mut ready => return Ok(true),
+            () = &mut patience => {
+                tracing::warn!(
+                    target: "beanpole",
+                    "not serving yet: no leader takes this member on. Is a majority of the members \
+                     up, and was this one not removed?"
+                );
+                patience.as_mut().reset(tokio::time::Instant::now() + READY_SOON * 6);
+            }
             error = node.failed() => return Err(RunError::Failed(error)),
             told = signals.next() => match told {
                 Told::End => return Ok(false),

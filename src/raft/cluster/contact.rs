@@ -76,8 +76,11 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
     reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
     while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
         let pong = ping(cluster, &mut reader, &mut writer).await?;
-        cluster.clock.follow(pong.now);
+        if pong.removed {
+            cluster.fail("this member was removed from its cluster");
+        }
         if pong.leads {
+            cluster.clock.follow(pong.now);
             cluster.elections.heard(cluster.lease.tick());
             if cluster.lease.heard(pong.sent) {
                 cluster.want_catch_up.notify_one();
@@ -130,7 +133,10 @@ impl ReadLink {
             *kept = Some((leader, Caller::new(dialled.ok()?)));
         }
         let (_, caller) = kept.as_mut()?;
-        let answer = caller.call(kind::READ_INDEX, &[], READ_INDEX_LIMIT).await;
+        let answer = tokio::select! {
+            answer = caller.call(kind::READ_INDEX, &[], READ_INDEX_LIMIT) => answer,
+            () = cluster.leader_changed(leader) => Err(LinkError::TimedOut),
+        };
         let Ok(frame) = answer else {
             *kept = None;
             return None;

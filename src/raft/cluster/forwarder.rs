@@ -26,13 +26,6 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             }
             continue;
         };
-        let gone = async {
-            while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
         tokio::select! {
             ended = forward(&cluster, leader, &address) => {
                 if let Err(error) = ended {
@@ -40,7 +33,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
                 }
                 tokio::time::sleep(RETRY).await;
             }
-            () = gone => {}
+            () = cluster.leader_changed(leader) => {}
         }
     }
 }

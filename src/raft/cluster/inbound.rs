@@ -15,7 +15,7 @@ use super::super::types::TypeConfig;
 use super::Cluster;
 use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
 use crate::link::{self, Frame, Link, LinkError, LinkReader, LinkWriter, Peer, Purpose};
-use crate::queue::{MemberId, Part};
+use crate::queue::{LogicalTime, MemberId, Part};
 use crate::storage::wal::EntryId;
 
 /// Requests of entries that may wait to be taken on. Each holds at most what one read of the log
@@ -82,7 +82,7 @@ async fn read_appends(
             tracing::error!("entries came that this version cannot read");
             return Ok(());
         };
-        cluster.clock.follow(now);
+        cluster.follow(&request, now);
         if requests.send(request).await.is_err() {
             return Ok(());
         }
@@ -126,7 +126,7 @@ async fn answer_vote(cluster: Arc<Cluster>, frame: Frame) -> (u8, Vec<u8>) {
 
 async fn heartbeat(cluster: &Cluster, frame: &Frame) -> Result<Vec<u8>, String> {
     let (request, now) = messages::read_append(&frame.body).map_err(|error| error.to_string())?;
-    cluster.clock.follow(now);
+    cluster.follow(&request, now);
     let prev = request.prev_log_id;
     let answer = cluster.raft.append_entries(request).await.map_err(|error| error.to_string())?;
     let answer = match answer {
@@ -162,10 +162,10 @@ async fn answer_snapshot(cluster: Arc<Cluster>, frame: Frame) -> (u8, Vec<u8>) {
 
 async fn serve_control(cluster: &Arc<Cluster>, member: u64, link: Link) -> Result<(), LinkError> {
     let presence = &cluster.presence;
-    let connection = presence.connected(member);
+    presence.connected(member);
     let served =
         link::serve(link, |frame| answer_control(Arc::clone(cluster), member, frame)).await;
-    presence.disconnected(member, connection);
+    presence.disconnected(member);
     served
 }
 
@@ -206,16 +206,27 @@ async fn answer_control(cluster: Arc<Cluster>, member: u64, frame: Frame) -> (u8
 }
 
 impl Cluster {
+    /// Takes over the clock of a leader, unless it has been deposed and does not know yet: its time ran
+    /// on while there was no leader.
+    fn follow(&self, request: &Append, now: LogicalTime) {
+        let term = self.look(|metrics| metrics.current_term);
+        if request.vote.leader_id.term >= term && self.raft.as_leader().is_err() {
+            self.clock.follow(now);
+        }
+    }
+
     /// As the leader: a member lives. Its answer grants the member a lease only while this member
     /// leads a majority.
     fn answer_ping(&self, member: u64, ping: &Ping) -> Pong {
-        let leads = self.leads_a_majority();
+        let majority = self.leads_a_majority();
+        let removed = majority && (self.presence.is_leaving(member) || !self.is_member(member));
+        let leads = majority && !removed;
         if leads {
             self.presence.heard(member, self.lease.tick());
         }
         self.presence.digest(member, ping.applied, ping.chain);
         let differs = leads && self.is_odd_one_out(member);
-        Pong { sent: ping.sent, now: self.clock.now(), leads, differs }
+        Pong { sent: ping.sent, now: self.clock.now(), leads, differs, removed }
     }
 
     /// As the leader: what everything committed up to now means for a reader.

@@ -67,7 +67,8 @@ impl Lease {
         if self.until.load(Ordering::Acquire) < self.tick() {
             return Standing::Cut;
         }
-        let silence = self.clock.boot_nanos() - self.ticked_at.load(Ordering::Acquire);
+        let ticked_at = self.ticked_at.load(Ordering::Acquire);
+        let silence = self.clock.boot_nanos().saturating_sub(ticked_at);
         match self.is_unsure.load(Ordering::Acquire) || silence > LATE_NANOS {
             true => Standing::Unsure,
             false => Standing::Sound,
@@ -89,7 +90,7 @@ impl Lease {
         let tick = self.tick.fetch_add(1, Ordering::AcqRel) + 1;
         let now = self.clock.boot_nanos();
         let before = self.ticked_at.swap(now, Ordering::AcqRel);
-        if now - before > LATE_NANOS {
+        if now.saturating_sub(before) > LATE_NANOS {
             self.unsure_since.store(tick, Ordering::Release);
             self.is_unsure.store(true, Ordering::Release);
         }
@@ -104,8 +105,12 @@ impl Lease {
         self.is_unsure.load(Ordering::Acquire) && sent >= self.unsure_since.load(Ordering::Acquire)
     }
 
-    /// It has applied everything that was committed at a moment after it was heard again.
-    pub(super) fn caught_up(&self) {
+    /// It has applied everything that was committed at a moment after it was heard again, at tick
+    /// `asked`.
+    pub(super) fn caught_up(&self, asked: u64) {
+        if asked < self.unsure_since.load(Ordering::Acquire) {
+            return;
+        }
         self.is_unsure.store(false, Ordering::Release);
         self.publish();
     }
@@ -179,7 +184,7 @@ mod tests {
         assert!(!lease.heard(sent), "what was sent before the pause proves nothing");
         assert!(lease.heard(lease.tick()));
         assert_eq!(lease.standing(), Standing::Unsure);
-        lease.caught_up();
+        lease.caught_up(lease.tick());
         assert_eq!(lease.standing(), Standing::Sound);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use openraft::{BasicNode, ChangeMembers};
 
+use super::lease::ticks;
 use super::messages::{self, WelcomeMessage, kind};
 use super::presence;
 use super::{Cluster, Standing, contact};
@@ -158,47 +159,65 @@ impl Cluster {
     }
 
     async fn remove(&self, member: u64) -> Result<String, Refusal> {
-        let voters = self.voters();
         if !self.is_member(member) {
             return Err(Refusal::Unknown(member));
         }
-        if voters.contains(&member) {
-            let left: Vec<u64> = voters.iter().copied().filter(|voter| *voter != member).collect();
-            self.require_majority(&left, member)?;
-            let removed = ChangeMembers::RemoveVoters(BTreeSet::from([member]));
-            self.change_members(removed, false).await?;
-        } else {
-            let removed = ChangeMembers::RemoveNodes(BTreeSet::from([member]));
-            self.change_members(removed, false).await?;
-        }
-        self.log_says(Part::Remove { member: MemberId(member) }, "the end of its sessions", || {
-            self.replica.with_state(|state| {
-                state.queue.life(MemberId(member)).is_none_or(|life| life.is_removed)
-            })
-        })
-        .await?;
+        let change = match self.voters().contains(&member) {
+            true => {
+                self.require_majority(&self.voters_without(member), member)?;
+                ChangeMembers::RemoveVoters(BTreeSet::from([member]))
+            }
+            false => ChangeMembers::RemoveNodes(BTreeSet::from([member])),
+        };
+        self.let_go(member, change).await?;
         Ok(format!("member {member} is removed for good"))
     }
 
     async fn replace(&self, member: u64, address: &str) -> Result<String, Refusal> {
-        let voters = self.voters();
-        if !voters.contains(&member) {
+        if !self.voters().contains(&member) {
             return Err(Refusal::Unknown(member));
         }
-        let left: Vec<u64> = voters.iter().copied().filter(|voter| *voter != member).collect();
+        let left = self.voters_without(member);
         if !left.is_empty() {
             self.require_majority(&left, member)?;
         }
         let newcomer = self.take_in(address).await?;
         let wanted = left.into_iter().chain([newcomer]).collect();
-        self.change_members(ChangeMembers::ReplaceAllVoters(wanted), false).await?;
-        self.log_says(Part::Remove { member: MemberId(member) }, "the end of its sessions", || {
-            self.replica.with_state(|state| {
-                state.queue.life(MemberId(member)).is_none_or(|life| life.is_removed)
-            })
-        })
-        .await?;
+        self.let_go(member, ChangeMembers::ReplaceAllVoters(wanted)).await?;
         Ok(format!("{address} is member {newcomer}, in the place of member {member}"))
+    }
+
+    /// Makes a change that leaves `member` out. Its clients are closed first: what they hold goes to
+    /// others with the change. The pulse sees to the word on it in the log.
+    async fn let_go(
+        &self,
+        member: u64,
+        change: ChangeMembers<u64, BasicNode>,
+    ) -> Result<(), Refusal> {
+        self.presence.set_leaving(member, true);
+        let lease_ticks = ticks(self.timing.lease);
+        let serves_nobody = || self.presence.serves_nobody(member, self.lease.tick(), lease_ticks);
+        let gone = until(self.timing.lease * 2, serves_nobody).await;
+        let changed = match gone {
+            true => self.change_members(change, false).await,
+            false => Err(Refusal::TimedOut("the end of its clients' connections")),
+        };
+        self.presence.set_leaving(member, false);
+        changed?;
+        let is_out = || {
+            self.replica.with_state(|state| {
+                let life = state.queue.life(MemberId(member));
+                life.is_none_or(|life| life.is_removed || life.incarnation.0 == 0)
+            })
+        };
+        match until(CHANGE_LIMIT, is_out).await {
+            true => Ok(()),
+            false => Err(Refusal::TimedOut("the end of its sessions")),
+        }
+    }
+
+    fn voters_without(&self, member: u64) -> Vec<u64> {
+        self.voters().into_iter().filter(|voter| *voter != member).collect()
     }
 
     /// Lets another voter lead: `to`, or the one that has come farthest.
@@ -310,7 +329,7 @@ impl Cluster {
         self.look(|metrics| metrics.membership_config.voter_ids().collect())
     }
 
-    fn is_member(&self, member: u64) -> bool {
+    pub(super) fn is_member(&self, member: u64) -> bool {
         self.look(|metrics| metrics.membership_config.nodes().any(|(id, _)| *id == member))
     }
 

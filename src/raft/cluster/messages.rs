@@ -120,6 +120,9 @@ pub(super) struct Pong {
     pub(super) leads: bool,
     /// The member's digest is not that of the two others, which agree.
     pub(super) differs: bool,
+    /// The member is not part of the cluster any more, or will not be in a moment: its clients must
+    /// be closed.
+    pub(super) removed: bool,
 }
 
 /// Up to where a member must have applied to be up to date.

@@ -12,6 +12,7 @@ mod forwarder;
 mod inbound;
 pub(super) mod join;
 mod lease;
+mod lives;
 mod membership;
 mod messages;
 pub(super) mod network;
@@ -44,6 +45,7 @@ use super::state_machine::{Owner, Replica, StateMachine};
 use super::types::{Metrics, TypeConfig};
 use crate::clock::LogicalClock;
 use crate::link::{MemberPort, Us};
+use crate::storage::identity::DataDirectory;
 use contact::ReadLink;
 use elections::Elections;
 pub(super) use messages::About;
@@ -128,12 +130,17 @@ impl Cluster {
     }
 
     /// Starts the tasks of a member, and serves the others at `port` if there is one.
-    pub(super) fn run(self: &Arc<Self>, port: Option<MemberPort>) -> Vec<JoinHandle<()>> {
+    pub(super) fn run(
+        self: &Arc<Self>,
+        port: Option<MemberPort>,
+        directory: Option<Arc<Mutex<DataDirectory>>>,
+    ) -> Vec<JoinHandle<()>> {
         let mut tasks = vec![
             tokio::spawn(pulse::run(Arc::clone(self))),
             tokio::spawn(pulse::catch_up(Arc::clone(self))),
             tokio::spawn(contact::run(Arc::clone(self))),
             tokio::spawn(forwarder::run(Arc::clone(self))),
+            tokio::spawn(lives::run(Arc::clone(self), directory)),
         ];
         if let Some(port) = port {
             let cluster = Arc::clone(self);
@@ -176,6 +183,16 @@ impl Cluster {
             let node = metrics.membership_config.membership().get_node(&leader)?;
             Some((leader, node.addr.clone()))
         })
+    }
+
+    /// Completes when `leader` does not lead any more, as far as this member knows.
+    async fn leader_changed(&self, leader: u64) {
+        let mut metrics = self.raft.server_metrics();
+        while self.other_leader().is_some_and(|(now, _)| now == leader) {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The other members, and where they are.

@@ -84,7 +84,7 @@ impl Way {
         match &dialled {
             Ok(_) => peers.reached(self.target),
             Err(DialError::Refused) => peers.refused(self.target),
-            Err(_) => {}
+            Err(_) => peers.unclear(self.target),
         }
         dialled
     }

@@ -28,9 +28,10 @@ pub(super) struct Presence {
 #[derive(Debug, Default)]
 struct Seen {
     heard_at: u64,
-    /// The newest control link, and whether it is there.
-    link: u64,
-    is_connected: bool,
+    /// How many control links there are.
+    links: u32,
+    /// It is being removed: it is told so, and gets no lease any more.
+    is_leaving: bool,
     said_goodbye: bool,
     about: Option<About>,
     /// When something was last proposed on it.
@@ -65,21 +66,38 @@ impl Presence {
         }
     }
 
-    /// A member has opened a control link. Returns which.
-    pub(super) fn connected(&self, member: u64) -> u64 {
+    /// A member has opened a control link.
+    pub(super) fn connected(&self, member: u64) {
         let mut members = self.members.lock();
         let seen = members.entry(member).or_default();
-        seen.link += 1;
-        seen.is_connected = true;
+        seen.links += 1;
         seen.said_goodbye = false;
-        seen.link
     }
 
-    /// That link has ended.
-    pub(super) fn disconnected(&self, member: u64, link: u64) {
+    /// A control link has ended.
+    pub(super) fn disconnected(&self, member: u64) {
         if let Some(seen) = self.members.lock().get_mut(&member) {
-            seen.is_connected &= seen.link != link;
+            seen.links -= 1;
         }
+    }
+
+    /// A member is to be removed, or not after all.
+    pub(super) fn set_leaving(&self, member: u64, is_leaving: bool) {
+        self.members.lock().entry(member).or_default().is_leaving = is_leaving;
+    }
+
+    /// Whether a member is being removed.
+    pub(super) fn is_leaving(&self, member: u64) -> bool {
+        self.members.lock().get(&member).is_some_and(|seen| seen.is_leaving)
+    }
+
+    /// Whether a member has no links and was not heard for `lease_ticks`, or has ended: its clients are
+    /// closed.
+    pub(super) fn serves_nobody(&self, member: u64, tick: u64, lease_ticks: u64) -> bool {
+        let members = self.members.lock();
+        members
+            .get(&member)
+            .is_none_or(|seen| seen.links == 0 || tick.saturating_sub(seen.heard_at) > lease_ticks)
     }
 
     /// A member was heard.
@@ -127,7 +145,7 @@ impl Presence {
             members.entry(member).or_insert_with(|| Seen { heard_at: tick, ..Seen::default() });
         let silence = tick.saturating_sub(seen.heard_at);
         let refused = peers.refused_for(member).is_some_and(|ticks| ticks >= self.dead_ticks);
-        let gone = !seen.is_connected && refused && silence >= self.dead_ticks;
+        let gone = seen.links == 0 && refused && silence >= self.dead_ticks;
         let given_up = self.silent_release && silence >= self.dead_ticks;
         match () {
             () if seen.said_goodbye || gone || given_up => Contact::Dead,
@@ -136,20 +154,23 @@ impl Presence {
         }
     }
 
-    /// What the log should say of `member`, and does not say yet.
+    /// What the log should say of `member`, and does not say yet, with `members_now` in the cluster.
     pub(super) fn word_on(
         &self,
         member: MemberId,
         queue: &Queue,
-        peers: &Peers,
+        contact: Contact,
+        members_now: &[u64],
         tick: u64,
     ) -> Option<Part> {
         let life = queue.life(member)?;
-        if life.is_over || life.is_removed || life.incarnation.0 == 0 {
+        let is_member = members_now.contains(&member.0);
+        if life.is_removed || life.incarnation.0 == 0 || (is_member && life.is_over) {
             return None;
         }
         let incarnation = life.incarnation;
-        let part = match self.contact(member.0, peers, tick) {
+        let part = match contact {
+            _ if !is_member => Part::Remove { member },
             Contact::Dead => Part::EndLife { member, incarnation },
             Contact::Silent if life.is_heard => {
                 Part::Hearing { member, incarnation, is_heard: false }
@@ -160,7 +181,7 @@ impl Presence {
             Contact::Silent | Contact::Heard => return None,
         };
         let mut members = self.members.lock();
-        let seen = members.get_mut(&member.0)?;
+        let seen = members.entry(member.0).or_default();
         let is_new = tick >= seen.told_at + REPEAT_TICKS || seen.told_at == 0;
         is_new.then(|| {
             seen.told_at = tick;

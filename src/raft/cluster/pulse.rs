@@ -6,6 +6,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::Cluster;
 use super::lease::{TICK, ticks};
+use super::presence::Contact;
+use crate::queue::{MemberId, Part};
 
 /// A leader whose own log has not got anything onto its disk for so long, while another member has,
 /// hands over.
@@ -18,14 +20,7 @@ const DIGEST_TICKS: u64 = 50;
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pulse = Pulse {
-        cluster,
-        led: false,
-        synced: 0,
-        unsynced_ticks: 0,
-        told_digest: false,
-        address_checked: false,
-    };
+    let mut pulse = Pulse { cluster, led: false, synced: 0, unsynced_ticks: 0, told_digest: false };
     loop {
         interval.tick().await;
         pulse.beat().await;
@@ -37,9 +32,10 @@ pub(super) async fn catch_up(cluster: Arc<Cluster>) {
     let read_index = cluster.read_index();
     loop {
         cluster.want_catch_up.notified().await;
+        let asked = cluster.lease.tick();
         let index = super::super::reads::confirmed(&read_index).await;
         cluster.replica.applied_to(index).await;
-        cluster.lease.caught_up();
+        cluster.lease.caught_up(asked);
         cluster.owner.speak_again();
     }
 }
@@ -52,7 +48,6 @@ struct Pulse {
     /// For how many ticks it has not got on although there was something to write.
     unsynced_ticks: u64,
     told_digest: bool,
-    address_checked: bool,
 }
 
 impl Pulse {
@@ -64,6 +59,7 @@ impl Pulse {
         let leads = cluster.raft.as_leader().is_ok();
         if leads && !self.led {
             cluster.presence.begin(tick);
+            cluster.peers.begin();
         }
         self.led = leads;
         match leads {
@@ -74,33 +70,23 @@ impl Pulse {
 
     async fn lead(&mut self, tick: u64) {
         let cluster = &self.cluster;
-        cluster.clock.pause();
-        if !cluster.leads_a_majority() {
+        // The time before it has taken over, and without a majority, is not counted (DESIGN D5).
+        if !cluster.leads_a_majority() || !cluster.lanes.is_open() {
             return;
         }
+        cluster.clock.pause();
         if cluster.lease.heard(tick) {
             cluster.want_catch_up.notify_one();
         }
-        let words: Vec<_> = cluster.replica.with_state(|state| {
-            let members = state.queue.members();
-            members
-                .filter(|member| member.0 != cluster.member())
-                .filter_map(|member| {
-                    cluster.presence.word_on(member, &state.queue, &cluster.peers, tick)
-                })
-                .collect()
-        });
+        let words = cluster.words(tick);
         if !words.is_empty() {
             words.into_iter().for_each(|word| cluster.lanes.push_own(word));
             cluster.outbox.wake();
         }
-        if !self.address_checked {
-            self.address_checked = true;
-            let cluster = Arc::clone(cluster);
-            drop(tokio::spawn(async move { cluster.correct_address().await }));
-        }
         if tick.is_multiple_of(DIGEST_TICKS) {
             self.compare_digests();
+            let cluster = Arc::clone(&self.cluster);
+            drop(tokio::spawn(async move { cluster.correct_address().await }));
         }
         self.watch_disk().await;
     }
@@ -164,6 +150,26 @@ impl Pulse {
 }
 
 impl Cluster {
+    /// What the log should say of the members and does not say yet.
+    fn words(&self, tick: u64) -> Vec<Part> {
+        let members_now: Vec<u64> = self.look(|metrics| {
+            let committed = metrics.committed_membership_config.nodes();
+            let effective = metrics.membership_config.nodes();
+            committed.chain(effective).map(|(id, _)| *id).collect()
+        });
+        self.presence.heard(self.member(), tick);
+        self.replica.with_state(|state| {
+            let word = |member: MemberId| {
+                let contact = match member.0 == self.member() {
+                    true => Contact::Heard,
+                    false => self.presence.contact(member.0, &self.peers, tick),
+                };
+                self.presence.word_on(member, &state.queue, contact, &members_now, tick)
+            };
+            state.queue.members().filter_map(word).collect()
+        })
+    }
+
     /// The voter that has most of the log, and up to where.
     pub(super) fn furthest_follower(&self) -> Option<(u64, u64)> {
         self.look(|metrics| {
@@ -222,7 +228,11 @@ impl Cluster {
 
     /// As the leader: whether `member` differs from this member and another, which agree.
     pub(super) fn is_odd_one_out(&self, member: u64) -> bool {
+        let tick = self.lease.tick();
+        let is_heard =
+            |other: u64| self.presence.contact(other, &self.peers, tick) == Contact::Heard;
         let verdicts = self.digest_verdicts();
-        verdicts.contains(&(member, false)) && verdicts.iter().any(|(_, agrees)| *agrees)
+        verdicts.contains(&(member, false))
+            && verdicts.iter().any(|(other, agrees)| *agrees && is_heard(*other))
     }
 }
