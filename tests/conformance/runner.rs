@@ -13,8 +13,12 @@ use crate::support::{Client, Contender, Host, PATIENCE, ServerOptions, Target, n
 
 /// How often an answer that must change is asked for again.
 const ASK_INTERVAL: Duration = Duration::from_millis(5);
-/// What in the answer to `stats` is the member's and not the cluster's.
-const COUNTERS_OF_A_MEMBER: [&str; 3] = ["cmd-peek", "cmd-stats", "cmd-list"];
+/// What in the answer to `stats` is the member's and not the cluster's, or, of connections, is the
+/// member's until they send a change.
+const COUNTERS_OF_A_MEMBER: [&str; 5] =
+    ["cmd-peek", "cmd-stats", "cmd-list", "current-connections", "total-connections"];
+/// Steps that only a server without a log can take: a cluster always has one.
+const ONLY_WITHOUT_A_LOG: [&str; 2] = ["| file: 0", "| binlog-current-index: 0"];
 
 /// Runs one section.
 ///
@@ -45,6 +49,13 @@ pub(super) fn run(section: &Section, contender: Contender) -> Result<(), String>
         })?;
     }
     conversation.end().map_err(|what| format!("{} ({}): {what}", section.name, contender.name()))
+}
+
+/// Whether a section can hold for a contender at all.
+pub(super) fn is_meant_for(section: &Section, contender: Contender) -> bool {
+    let wants_no_log = |step: &Step| ONLY_WITHOUT_A_LOG.iter().any(|end| step.text.ends_with(end));
+    section.only.is_none_or(|only| only == contender.target())
+        && (contender != Contender::Three || !section.steps.iter().any(wants_no_log))
 }
 
 /// Whether a section looks at what each member of a cluster counts for itself: then all its

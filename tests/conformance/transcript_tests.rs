@@ -60,13 +60,12 @@ fn a_wrong_transcript_is_caught_at_its_line() {
 
 fn run_all(contender: Contender) {
     let _alone = alone();
-    let target = contender.target();
     let is_cluster = contender == Contender::Three;
     let at_once = if is_cluster { CLUSTERS_AT_ONCE } else { SECTIONS_AT_ONCE };
     let wanted = std::env::var("BEANPOLE_TRANSCRIPT").unwrap_or_default();
     let mut sections = read_all();
     sections.retain(|section| {
-        section.only.is_none_or(|only| only == target) && section.name.contains(&wanted)
+        runner::is_meant_for(section, contender) && section.name.contains(&wanted)
     });
     assert!(!sections.is_empty(), "no section is called {wanted}");
     let next = AtomicUsize::new(0);

@@ -1,10 +1,16 @@
 //! What a conversation is held with: one server, or a cluster whose members serve its connections
 //! in turn.
 
+use std::thread;
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use super::{Client, Cluster, ClusterOptions, Server, ServerOptions, Target};
 
+/// After which nothing is left of the connections to members that were killed: the time for which
+/// it is held, and over which its end is spread.
+const HELD_FOR: Duration = Duration::from_secs(3);
 /// Members of a cluster that a conversation is held with.
 const MEMBERS: u8 = 3;
 
@@ -73,7 +79,8 @@ impl Host {
         }
     }
 
-    /// Kills all processes and starts them again.
+    /// Kills all processes and starts them again. What the connections to a member of a cluster
+    /// held is given back two seconds later; that is waited for.
     pub(crate) fn restart(&mut self) {
         match self {
             Self::One(server) => server.restart(),
@@ -81,6 +88,7 @@ impl Host {
                 (0..cluster.member_count()).for_each(|member| cluster.kill(member));
                 (0..cluster.member_count()).for_each(|member| cluster.spawn(member));
                 cluster.wait_in_step();
+                thread::sleep(HELD_FOR);
             }
         }
     }

@@ -23,6 +23,23 @@ const FREE_FIELDS: [&str; 16] = [
     "cmd-stats",
 ];
 
+/// Fields that each member of a cluster counts for itself, at least what it refuses.
+pub(super) const FIELDS_OF_A_MEMBER: [&str; 13] = [
+    "cmd-put",
+    "cmd-pause-tube",
+    "cmd-peek",
+    "cmd-peek-ready",
+    "cmd-peek-delayed",
+    "cmd-peek-buried",
+    "cmd-stats-job",
+    "cmd-stats-tube",
+    "cmd-list-tubes",
+    "cmd-list-tube-used",
+    "cmd-list-tubes-watched",
+    "current-producers",
+    "total-connections",
+];
+
 /// Fields in seconds that go on while the servers are asked one after the other.
 const RUNNING_FIELDS: [&str; 3] = ["age", "time-left", "pause-time-left"];
 
@@ -61,13 +78,13 @@ impl Reply {
         }
     }
 
-    /// Whether two servers that answer so agree.
-    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+    /// Whether two servers that answer so agree, whatever is in the fields that are `free`.
+    pub(super) fn agrees_with(&self, other: &Self, free: &[&str]) -> bool {
         match (self, other) {
             (Self::Plain(one), Self::Plain(two)) => one == two,
             (Self::Fields(one), Self::Fields(two)) => {
                 one.len() == two.len()
-                    && one.iter().zip(two).all(|(one, two)| fields_agree(one, two))
+                    && one.iter().zip(two).all(|(one, two)| fields_agree(one, two, free))
             }
             (Self::Nothing, Self::Nothing) | (Self::Closed, Self::Closed) => true,
             _ => false,
@@ -122,12 +139,12 @@ fn fields(yaml: &str, ids: &[u64]) -> Vec<(String, String)> {
         .collect()
 }
 
-fn fields_agree(one: &(String, String), two: &(String, String)) -> bool {
+fn fields_agree(one: &(String, String), two: &(String, String), free: &[&str]) -> bool {
     if one.0 != two.0 {
         return false;
     }
     let name = one.0.as_str();
-    if FREE_FIELDS.contains(&name) {
+    if FREE_FIELDS.contains(&name) || free.contains(&name) {
         return true;
     }
     if RUNNING_FIELDS.contains(&name) {

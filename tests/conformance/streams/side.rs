@@ -53,8 +53,8 @@ impl Side {
     pub(super) fn start(contender: Contender, flags: &[&str], connection_count: usize) -> Self {
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let mut host = Host::start(contender, ServerOptions { flags, ..Default::default() });
-        let control = host.connect(0);
-        let clients = (0..connection_count).map(|number| host.connect(number)).collect();
+        let control = open(&mut host, 0);
+        let clients = (0..connection_count).map(|number| open(&mut host, number)).collect();
         let mut side = Self { host, control, clients, waiting: Vec::new(), ids: Vec::new() };
         side.wait_for_connections();
         side
@@ -155,7 +155,7 @@ impl Side {
         let gone = self.clients.remove(connection);
         drop(gone);
         self.wait_for_connections();
-        self.clients.insert(connection, self.host.connect(connection));
+        self.clients.insert(connection, open(&mut self.host, connection));
         self.wait_for_connections();
         events
     }
@@ -206,4 +206,11 @@ impl Side {
         let line = stats.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
         line.expect("`stats` has the field").to_owned()
     }
+}
+
+/// A connection that has sent a change: all members of a cluster count it.
+fn open(host: &mut Host, number: usize) -> Client {
+    let mut client = host.connect(number);
+    client.ask("use default").expect("the server answers");
+    client
 }

@@ -18,6 +18,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// The ports are the same everywhere: each member has an address of its own.
 const CLIENT_PORT: u16 = 11300;
 const MEMBER_PORT: u16 = 11400;
+/// TCP_LISTEN in /proc/net/tcp.
+const LISTENING: &str = "0A";
 /// How much of a log is shown when a test fails.
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -93,6 +95,20 @@ impl Member {
     pub(super) fn is_running(&mut self) -> bool {
         let ended = |child: &mut Child| child.try_wait().expect("a child can be waited for");
         self.process.as_mut().is_some_and(|child| ended(child).is_none())
+    }
+
+    /// Whether somebody listens where clients connect: looked up, because an attempt to connect
+    /// would be counted.
+    pub(super) fn is_listening(&self) -> bool {
+        // As the kernel prints it: the address as a number of this machine's byte order.
+        let address = u32::from_ne_bytes(self.address.octets());
+        let wanted = format!("{address:08X}:{CLIENT_PORT:04X}");
+        // The sockets of the network that the process is in.
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.pid()));
+        sockets.unwrap_or_default().lines().any(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(1) == Some(&wanted.as_str()) && fields.get(3) == Some(&LISTENING)
+        })
     }
 
     /// The id of the process.

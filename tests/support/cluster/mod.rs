@@ -442,7 +442,8 @@ impl Cluster {
                 && member.lag_entries.unwrap_or_default() <= LAG_ENTRIES_MAX
         };
         let serving = self.views().into_iter().filter(|(place, view)| {
-            view.phase == "serving" && view.leader.is_some() && self.try_client(*place).is_ok()
+            let is_listening = self.members[*place].is_listening();
+            view.phase == "serving" && view.leader.is_some() && is_listening
         });
         view.members.iter().filter(is_in_step).count() >= count && serving.count() >= count
     }
@@ -455,7 +456,7 @@ impl Cluster {
     pub(crate) fn wait_serving(&mut self, member: usize) {
         self.wait_for(&format!("member {member} to serve"), TOGETHER_WITHIN, |cluster| {
             cluster.status(member).is_ok_and(|view| view.phase == "serving")
-                && cluster.try_client(member).is_ok()
+                && cluster.members[member].is_listening()
         });
     }
 
