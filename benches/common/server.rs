@@ -128,7 +128,8 @@ impl Server {
     /// When no directory on a disk can be made, or the server ends or stays silent.
     pub(crate) fn start(kind: ServerKind) -> Result<Self, ServerError> {
         if kind == ServerKind::BeanpoleThree {
-            let options = ClusterOptions { place: Some(bench_dir()?), ..Default::default() };
+            let place = Some(bench_dir()?);
+            let options = ClusterOptions { place, segment_size: None, ..Default::default() };
             let cluster = Cluster::start_with(options).map_err(ServerError::NoCluster)?;
             return Ok(Self { kind, processes: Processes::Three(Box::new(cluster)) });
         }

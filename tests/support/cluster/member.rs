@@ -37,7 +37,8 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Makes the directory of a member and writes its configuration.
+    /// Makes the directory of a member and writes its configuration. `settings` are lines of the
+    /// file, with `[cluster]` among them.
     pub(super) fn new(home: PathBuf, address: Ipv4Addr, secret: &str, settings: &[String]) -> Self {
         let member = Self { home, address, process: None, is_frozen: false, hang: None };
         fs::create_dir_all(member.data()).expect("the directory of a test is writable");
@@ -50,11 +51,11 @@ impl Member {
             .expect("the directory of a test is writable");
         writeln!(file, "{secret}").expect("a file of a test is writable");
         let config = format!(
-            "data_dir = {:?}\nlisten = \"{address}\"\nport = {CLIENT_PORT}\n\n\
-             [cluster]\nlisten = \"{address}:{MEMBER_PORT}\"\nsecret_file = {:?}\n{}\n",
+            "data_dir = {:?}\nlisten = \"{address}\"\nport = {CLIENT_PORT}\n{}\n\
+             listen = \"{address}:{MEMBER_PORT}\"\nsecret_file = {:?}\n",
             member.data(),
-            member.home.join("secret"),
             settings.join("\n"),
+            member.home.join("secret"),
         );
         fs::write(member.config(), config).expect("the directory of a test is writable");
         member

@@ -31,6 +31,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const TOGETHER_WITHIN: Duration = Duration::from_secs(30);
 /// Entries that a member may be behind and count as in step, under load.
 const LAG_ENTRIES_MAX: u64 = 64;
+/// Bytes of a segment in tests.
+const SEGMENT_SIZE: u32 = 2 * 1024 * 1024;
 const SECRET: &str = "a secret of the tests, not of anybody";
 
 /// How a cluster is started.
@@ -42,6 +44,9 @@ pub(crate) struct ClusterOptions {
     pub(crate) flags: Vec<String>,
     /// Lines of the table `[cluster]`.
     pub(crate) settings: Vec<String>,
+    /// Bytes of a segment of the log, if not the server's default: tests write little, and what is
+    /// zero-filled ahead of need keeps the disk busy.
+    pub(crate) segment_size: Option<u32>,
     /// Where the directories are made; the system's place for temporary files if unset.
     pub(crate) place: Option<PathBuf>,
     /// Whether the ways between members can be cut.
@@ -50,7 +55,14 @@ pub(crate) struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { members: 3, flags: Vec::new(), settings: Vec::new(), place: None, has_cables: false }
+        Self {
+            members: 3,
+            flags: Vec::new(),
+            settings: Vec::new(),
+            segment_size: Some(SEGMENT_SIZE),
+            place: None,
+            has_cables: false,
+        }
     }
 }
 
@@ -137,7 +149,9 @@ impl Cluster {
         let place = self.members.len();
         let home = self.home.path().join((place + 1).to_string());
         let address = self.network.address(number(place));
-        self.members.push(Member::new(home, address, secret, &self.options.settings));
+        let segments = self.options.segment_size.map(|bytes| format!("segment_size_max = {bytes}"));
+        let settings = [segments.as_slice(), &["[cluster]".to_owned()], &self.options.settings];
+        self.members.push(Member::new(home, address, secret, &settings.concat()));
         self.spawn(place);
         let data = self.members[place].data();
         self.wait_for("the administration socket of a new member", TOGETHER_WITHIN, |_| {
