@@ -75,12 +75,16 @@ fn request(command: &ClusterCommand) -> Request {
 }
 
 /// Waits for the first member of a new cluster; what it is asked while it does not serve yet would
-/// be refused. After 30 s it is asked all the same, and says why it cannot.
+/// be refused. Nobody answers while its socket passes from the process that waited to the member.
+/// After 30 s it is asked all the same, and says why it cannot.
 fn wait_until_serving(dir: &Path) -> Result<(), AskError> {
     for _ in 0..SERVING_ASKED_MAX {
-        match ask(dir, &Request::Status)? {
-            Reply::Status(ClusterStatus { phase, .. }) if phase == PHASE_SERVING => break,
-            _ => thread::sleep(SERVING_PAUSE),
+        match ask(dir, &Request::Status) {
+            Ok(Reply::Status(ClusterStatus { phase, .. })) if phase == PHASE_SERVING => break,
+            Ok(_) | Err(AskError::Nobody { .. } | AskError::Broken { .. }) => {
+                thread::sleep(SERVING_PAUSE);
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -39,11 +39,7 @@ struct Member {
 impl Member {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = runtime();
         let socket = runtime.block_on(async { AdminSocket::bind(dir.path()).unwrap() });
         runtime.spawn(socket.run(Arc::new(Echo)));
         Self { dir, runtime }
@@ -55,13 +51,23 @@ impl Member {
 
     /// What `beanpole cluster LINE` prints and answers at this member.
     fn command(&self, line: &str) -> (bool, String) {
-        let line = format!("beanpole cluster {line}");
-        let words = line.split(' ').map(Into::into);
-        let Ok(Invocation::Cluster(arguments)) = Invocation::read(words) else { panic!("{line}") };
-        let mut out = Vec::new();
-        let is_done = run(&arguments, Some(self.path().into()), &mut out).unwrap();
-        (is_done, String::from_utf8(out).unwrap())
+        command(self.path(), line)
     }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().unwrap()
+}
+
+/// What `beanpole cluster LINE` prints and answers at the member with the data directory `dir`.
+fn command(dir: &Path, line: &str) -> (bool, String) {
+    let line = format!("beanpole cluster {line}");
+    let words = line.split(' ').map(Into::into);
+    let Ok(Invocation::Cluster(arguments)) = Invocation::read(words) else { panic!("{line}") };
+    let mut out = Vec::new();
+    let is_done = run(&arguments, Some(dir.into()), &mut out).unwrap();
+    (is_done, String::from_utf8(out).unwrap())
 }
 
 #[test]
@@ -107,6 +113,35 @@ fn commands_print_the_answer_and_tell_whether_it_is_good() {
     let added = |address: &str| format!("Add {{ address: \"{address}\" }}\n");
     assert!(is_done);
     assert_eq!(printed, format!("Init\n{}{}", added("a:1"), added("b:2")));
+}
+
+#[test]
+fn a_new_cluster_is_waited_for_while_its_socket_changes_hands() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let waiting = runtime.block_on(async { AdminSocket::bind(dir.path()).unwrap() });
+    let path = dir.path().to_owned();
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    runtime.spawn(async move {
+        let asked = Arc::new(Begins(parking_lot::Mutex::new(Some(begun))));
+        waiting.run_until(asked, async { drop(begins.await) }).await;
+        drop(waiting);
+        // Longer than a member takes for the question that comes in between.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        AdminSocket::bind(&path).unwrap().run(Arc::new(Echo)).await;
+    });
+    let printed = "begun\nAdd { address: \"a:1\" }\n".to_owned();
+    assert_eq!(command(dir.path(), "init a:1"), (true, printed));
+}
+
+/// Ends when it is first asked.
+struct Begins(parking_lot::Mutex<Option<tokio::sync::oneshot::Sender<()>>>);
+
+impl Administrator for Begins {
+    fn execute(&self, _: Request) -> Pin<Box<dyn Future<Output = Reply> + Send + '_>> {
+        drop(self.0.lock().take());
+        Box::pin(std::future::ready(Reply::Done { text: "begun".to_owned() }))
+    }
 }
 
 #[test]
