@@ -7,6 +7,7 @@ mod cli;
 mod clients;
 mod cluster;
 mod conformance;
+mod demo;
 mod durability;
 mod fence;
 mod restart;

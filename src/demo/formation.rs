@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 use super::DemoError;
 use super::layout::Place;
 use crate::admin::{
@@ -51,6 +53,27 @@ pub(super) async fn form(
         ids.push(until(place, "a member", &mut check, is_member).await?.this_member);
     }
     Ok(ids)
+}
+
+/// Waits until clients can connect to every member: it opens its port when it serves, a moment after
+/// it has become a member. `check` is as in [`form`].
+pub(super) async fn serving(
+    places: &[Place],
+    mut check: impl FnMut() -> Result<(), DemoError>,
+) -> Result<(), DemoError> {
+    for place in places {
+        let mut asked = 0;
+        while TcpStream::connect(place.client_address()).await.is_err() {
+            check()?;
+            asked += 1;
+            if asked == ASKED_MAX {
+                let (number, log) = (place.number, place.log.clone());
+                return Err(DemoError::Slow { number, what: "serving", log });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until a member says that it is as it must be.

@@ -144,8 +144,9 @@ async fn show(layout: &Layout, processes: &mut Vec<Process>) -> Result<(), DemoE
         processes.push(Process::start(place)?);
     }
     tell(&format!("three members start in {}", layout.dir.display()));
-    let ids = formation::form(&layout.places, || processes.iter_mut().try_for_each(Process::check))
-        .await?;
+    let mut check = || processes.iter_mut().try_for_each(Process::check);
+    let ids = formation::form(&layout.places, &mut check).await?;
+    formation::serving(&layout.places, &mut check).await?;
     let listed: Vec<_> = layout.places.iter().zip(&ids).zip(&*processes).map(listed).collect();
     write_list(&layout.dir, &listed)?;
     introduce(&listed);
