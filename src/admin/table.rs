@@ -47,8 +47,8 @@ fn cells(member: &MemberStatus, this_member: u64) -> [String; 8] {
         format!("{}{mark}", member.id),
         word(&member.role),
         word(&member.contact),
-        member.address.clone(),
-        shown(member.client_address.as_ref()),
+        filled(Some(&member.address)),
+        filled(member.client_address.as_ref()),
         shown(member.matched),
         shown(member.lag_entries),
         shown(member.version.as_ref()),
@@ -57,6 +57,11 @@ fn cells(member: &MemberStatus, this_member: u64) -> [String; 8] {
 
 fn shown(value: Option<impl ToString>) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), |value| value.to_string())
+}
+
+/// A cell is never blank: scripts count columns.
+fn filled(text: Option<&String>) -> String {
+    shown(text.filter(|text| !text.is_empty()))
 }
 
 /// The word that JSON has for it too.
@@ -117,6 +122,22 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
 1   leader   heard    10.0.0.1:11400  one.example:11300  1000     -    0.1.0
 2*  learner  here     10.0.0.2:11400  -                  2000     -    0.1.0";
         assert_eq!(text(&Reply::Status(status)), expected);
+    }
+
+    #[test]
+    fn a_member_without_addresses_has_all_its_columns() {
+        let member = MemberStatus {
+            id: 1,
+            address: String::new(),
+            client_address: Some(String::new()),
+            role: Role::Leader,
+            contact: Contact::Here,
+            matched: None,
+            lag_entries: None,
+            version: None,
+        };
+        let expected = ["1*", "leader", "here", "-", "-", "-", "-", "-"];
+        assert_eq!(cells(&member, 1), expected);
     }
 
     #[test]
