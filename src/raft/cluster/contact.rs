@@ -7,7 +7,7 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use super::Cluster;
 use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
-use crate::link::{self, Caller, DialError, LinkError, LinkReader, LinkWriter, Purpose};
+use crate::link::{self, Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose};
 use crate::queue::LogicalTime;
 
 /// How often to ping.
@@ -74,11 +74,13 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
     writer.feed(kind::HELLO, 0, &messages::bytes(&cluster.about));
     writer.flush().await?;
     reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
+    let mut leaves = false;
     while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
         let pong = ping(cluster, &mut reader, &mut writer).await?;
-        if pong.removed {
-            cluster.fail("this member was removed from its cluster");
+        if pong.removed && !std::mem::replace(&mut leaves, true) {
+            leave(cluster, &mut reader, &mut writer).await?;
         }
+        leaves &= pong.removed;
         if pong.leads {
             cluster.clock.follow(pong.now);
             cluster.elections.heard(cluster.lease.tick());
@@ -97,6 +99,24 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
             Ok(Err(error)) => return Err(error.into()),
         }
     }
+    Ok(())
+}
+
+/// This member is being removed: its clients are closed before the leader goes on. The process ends
+/// a little later, so that an operator who asked here gets the answer.
+async fn leave(
+    cluster: &Cluster,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<(), ContactError> {
+    tracing::warn!(target: "beanpole", "this member is being removed: its clients are closed");
+    cluster.lease.revoke();
+    cluster.owner.close_all();
+    tokio::task::yield_now().await;
+    writer.feed(kind::GOODBYE, 0, &[]);
+    writer.flush().await?;
+    reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
+    cluster.leaving.notify_one();
     Ok(())
 }
 
@@ -176,8 +196,18 @@ pub(super) async fn ask(
     body: &[u8],
     limit: Duration,
 ) -> Option<bytes::Bytes> {
-    let dialled = link::dial(&cluster.us, member, address, Purpose::Control, DIAL_LIMIT).await;
-    let mut caller = Caller::new(dialled.ok()?);
-    let answer = caller.call(kind, body, limit).await.ok()?;
+    let answer = ask_frame(cluster, (member, address), kind, body, limit).await?;
     (answer.kind == kind).then_some(answer.body)
+}
+
+/// As [`ask`], with a refusal as it came.
+pub(super) async fn ask_frame(
+    cluster: &Cluster,
+    (member, address): (u64, &str),
+    kind: u8,
+    body: &[u8],
+    limit: Duration,
+) -> Option<Frame> {
+    let dialled = link::dial(&cluster.us, member, address, Purpose::Control, DIAL_LIMIT).await;
+    Caller::new(dialled.ok()?).call(kind, body, limit).await.ok()
 }

@@ -105,6 +105,12 @@ impl Lease {
         self.is_unsure.load(Ordering::Acquire) && sent >= self.unsure_since.load(Ordering::Acquire)
     }
 
+    /// It is taken away.
+    pub(super) fn revoke(&self) {
+        self.until.store(0, Ordering::Release);
+        self.publish();
+    }
+
     /// It has applied everything that was committed at a moment after it was heard again, at tick
     /// `asked`.
     pub(super) fn caught_up(&self, asked: u64) {

@@ -46,6 +46,8 @@ enum Refusal {
     NoLeader,
     #[error("the leader, member {0}, does not answer")]
     LeaderSilent(u64),
+    #[error("another member leads now")]
+    Moved,
     #[error("another change is under way")]
     Busy,
     #[error("there is no member {0}")]
@@ -92,22 +94,38 @@ impl Cluster {
             Request::Check => return self.check().await,
             other => {
                 // Right after a start, or the end of a leader, there is none for a moment.
-                until(LEADER_LIMIT, || self.look(|metrics| metrics.current_leader.is_some())).await;
-                match self.raft.as_leader() {
-                    Ok(_) => self.change(other).await,
-                    Err(_) => self.pass_on(&other).await,
+                until(LEADER_LIMIT, || self.knows_leader()).await;
+                match self.ask_leader(&other).await {
+                    // It had to hand over first: whoever leads now is asked.
+                    Err(Refusal::Moved) => self.ask_leader(&other).await,
+                    answered => answered,
                 }
             }
         };
         reply.unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() })
     }
 
-    /// Serves another member that passes its operator's request on. `None` when it cannot be read.
+    async fn ask_leader(&self, request: &Request) -> Result<Reply, Refusal> {
+        match self.raft.as_leader() {
+            Ok(_) => self.change(request).await,
+            Err(_) => self.pass_on(request).await,
+        }
+    }
+
+    fn knows_leader(&self) -> bool {
+        self.look(|metrics| metrics.current_leader.is_some())
+    }
+
+    /// Serves another member that passes its operator's request on. `None` when another has to be asked,
+    /// or it cannot be read.
     pub(super) async fn serve_admin(&self, body: &[u8]) -> Option<Vec<u8>> {
         let reply = match serde_json::from_slice(body).ok()? {
             Request::Status => Reply::Status(self.own_status()),
             other => match self.raft.as_leader() {
-                Ok(_) => self.change(other).await,
+                Ok(_) => match self.change(&other).await {
+                    Err(Refusal::Moved) => return None,
+                    done => done,
+                },
                 // One hop at most.
                 Err(_) => Err(Refusal::NoLeader),
             }
@@ -124,25 +142,27 @@ impl Cluster {
             Request::Status => STATUS_LIMIT,
             _ => REQUEST_LIMIT,
         };
-        let answer = contact::ask(self, (leader, &address), kind::ADMIN, &body, limit).await;
-        serde_json::from_slice(&answer.ok_or_else(silent)?).map_err(|_| silent())
+        let answer = contact::ask_frame(self, (leader, &address), kind::ADMIN, &body, limit).await;
+        let answer = answer.ok_or_else(silent)?;
+        if answer.kind != kind::ADMIN {
+            return Err(Refusal::Moved);
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| silent())
     }
 
-    async fn change(&self, request: Request) -> Result<Reply, Refusal> {
+    async fn change(&self, request: &Request) -> Result<Reply, Refusal> {
         let Ok(_one_at_a_time) = self.changing.try_lock() else { return Err(Refusal::Busy) };
         let text = match request {
-            Request::Add { address } => self.add(&address).await?,
-            Request::Remove { member } if member == self.member() => {
+            Request::Add { address } => self.add(address).await?,
+            Request::Remove { member } | Request::Replace { member, .. }
+                if *member == self.member() =>
+            {
                 self.hand_over(None).await?;
-                return self.pass_on(&request).await;
+                return Err(Refusal::Moved);
             }
-            Request::Remove { member } => self.remove(member).await?,
-            Request::Replace { member, .. } if member == self.member() => {
-                self.hand_over(None).await?;
-                return self.pass_on(&request).await;
-            }
-            Request::Replace { member, address } => self.replace(member, &address).await?,
-            Request::Transfer { to } => self.hand_over(to).await?,
+            Request::Remove { member } => self.remove(*member).await?,
+            Request::Replace { member, address } => self.replace(*member, address).await?,
+            Request::Transfer { to } => self.hand_over(*to).await?,
             Request::Init | Request::Status | Request::Check => {
                 unreachable!("these change nothing and are answered before")
             }
@@ -370,8 +390,10 @@ impl Cluster {
                 + counters.current_jobs_buried;
             (jobs, state.applied.map_or(0, |id| id.index))
         });
+        // Right after a start nobody can have heard it yet.
+        let is_old = self.lease.tick() > ticks(self.timing.lease);
         let phase = match self.lease.standing() {
-            Standing::Cut if self.replica.is_open() => PHASE_NO_MAJORITY,
+            Standing::Cut if self.replica.is_open() || is_old => PHASE_NO_MAJORITY,
             _ if self.replica.is_open() => PHASE_SERVING,
             _ => PHASE_REPLAYING,
         };

@@ -71,6 +71,8 @@ pub(super) struct Cluster {
     reads: ReadLink,
     metrics: Mutex<Metrics>,
     want_catch_up: Notify,
+    /// This member is being removed.
+    leaving: Notify,
     failure: Mutex<Option<String>>,
     failed: Notify,
     about: About,
@@ -123,6 +125,7 @@ impl Cluster {
             metrics,
             raft: parts.raft,
             want_catch_up: Notify::new(),
+            leaving: Notify::new(),
             failure: Mutex::new(None),
             failed: Notify::new(),
             changing: tokio::sync::Mutex::new(()),
@@ -138,6 +141,7 @@ impl Cluster {
         let mut tasks = vec![
             tokio::spawn(pulse::run(Arc::clone(self))),
             tokio::spawn(pulse::catch_up(Arc::clone(self))),
+            tokio::spawn(pulse::leave(Arc::clone(self))),
             tokio::spawn(contact::run(Arc::clone(self))),
             tokio::spawn(forwarder::run(Arc::clone(self))),
             tokio::spawn(lives::run(Arc::clone(self), directory)),

@@ -83,7 +83,9 @@ impl Presence {
 
     /// A member is to be removed, or not after all.
     pub(super) fn set_leaving(&self, member: u64, is_leaving: bool) {
-        self.members.lock().entry(member).or_default().is_leaving = is_leaving;
+        let mut members = self.members.lock();
+        let seen = members.entry(member).or_default();
+        (seen.is_leaving, seen.said_goodbye) = (is_leaving, false);
     }
 
     /// Whether a member is being removed.
@@ -95,9 +97,10 @@ impl Presence {
     /// closed.
     pub(super) fn serves_nobody(&self, member: u64, tick: u64, lease_ticks: u64) -> bool {
         let members = self.members.lock();
-        members
-            .get(&member)
-            .is_none_or(|seen| seen.links == 0 || tick.saturating_sub(seen.heard_at) > lease_ticks)
+        members.get(&member).is_none_or(|seen| {
+            let silence = tick.saturating_sub(seen.heard_at);
+            seen.links == 0 || seen.said_goodbye || silence > lease_ticks
+        })
     }
 
     /// A member was heard.

@@ -13,6 +13,9 @@ use crate::queue::{MemberId, Part};
 /// hands over.
 const HUNG_DISK: std::time::Duration = std::time::Duration::from_millis(300);
 
+/// How long the process goes on after its member was removed.
+const LEAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// How often digests are compared, ticks.
 const DIGEST_TICKS: u64 = 50;
 
@@ -37,6 +40,17 @@ pub(super) async fn catch_up(cluster: Arc<Cluster>) {
         cluster.replica.applied_to(index).await;
         cluster.lease.caught_up(asked);
         cluster.owner.speak_again();
+    }
+}
+
+/// Ends the process some time after the member was told to leave, if it is still wanted then.
+pub(super) async fn leave(cluster: Arc<Cluster>) {
+    loop {
+        cluster.leaving.notified().await;
+        tokio::time::sleep(LEAVE_AFTER).await;
+        if cluster.lease.standing() == super::Standing::Cut {
+            cluster.fail("this member was removed from its cluster");
+        }
     }
 }
 
