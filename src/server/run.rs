@@ -168,10 +168,10 @@ async fn until_ready(node: &mut Node, signals: &mut Signals, hub: &Hub) -> Resul
             () = &mut patience => {
                 tracing::warn!(
                     target: "beanpole",
-                    "not serving yet: no leader takes this member on. Is a majority of the members \
-                     up, and was this one not removed?"
+                    "not serving yet: still catching up, or no leader takes this member on. Is a majority \
+                     of the members up, and was this one not removed?"
                 );
-                patience.as_mut().reset(tokio::time::Instant::now() + READY_SOON * 6);
+                patience.set(tokio::time::sleep(READY_SOON * 6));
             }
             error = node.failed() => return Err(RunError::Failed(error)),
             told = signals.next() => match told {
