@@ -181,12 +181,15 @@ fn introduce(listed: &[Listed<'_>]) {
         let log = log.display();
         tell(&format!("member {id}: clients on {client_address}, pid {pid}, log {log}"));
     }
-    let config = listed.first().map(|member| member.config.display().to_string());
-    let config = config.unwrap_or_default();
-    tell(&format!(
-        "Kill one (kill -9 PID) and watch. Start it again: beanpole --config FILE. \
-         More: beanpole cluster status --config {config}. Ctrl-C ends all."
-    ));
+    let Some(Listed { id, config, .. }) = listed.first() else { return };
+    let config = config.display();
+    // As it was called: one that was built here may be on no path.
+    let program = std::env::args().next().unwrap_or_else(|| "beanpole".to_owned());
+    tell(
+        "Kill one (kill -9 PID) and watch. Ctrl-C ends those that the demo has started. Elsewhere:",
+    );
+    tell(&format!("  {program} --config {config}                 starts member {id} again"));
+    tell(&format!("  {program} cluster status --config {config}  shows what it knows"));
 }
 
 fn write_list(dir: &Path, listed: &[Listed<'_>]) -> Result<(), DemoError> {
