@@ -19,6 +19,8 @@ const EXIT_ADDRESS: u8 = 111;
 
 /// No member answers (EX_UNAVAILABLE of sysexits).
 const EXIT_NOBODY: u8 = 69;
+/// A member that was removed, or differs from the others: starting it again does not help.
+const EXIT_EXPELLED: u8 = 78;
 
 fn main() -> ExitCode {
     let program = std::env::args().next().unwrap_or_else(|| "beanpole".to_owned());
@@ -123,6 +125,7 @@ fn exit_status(error: &RunError) -> u8 {
         RunError::NoSuchUser(_) => EXIT_NO_USER,
         RunError::Become { .. } => EXIT_USER,
         RunError::Bind(_) => EXIT_ADDRESS,
+        RunError::Expelled(_) => EXIT_EXPELLED,
         RunError::Start(error) if error.is_about_the_directory() => EXIT_DATA_DIR,
         RunError::Start(_)
         | RunError::Secret(_)

@@ -30,7 +30,7 @@ pub use cluster::{Administration, Lease, Standing, Timing};
 pub use encoding::{DecodeError, recode_entry};
 pub use gauges::{LogFigures, StorageGauges};
 pub use life::{Life, Signature};
-pub use node::{FIRST_MEMBER, Meeting, Node, Opened, StartError};
+pub use node::{Ended, FIRST_MEMBER, Meeting, Node, Opened, StartError};
 pub use opening::{Durability, OpenError, OpenOptions};
 pub use outbox::Outbox;
 pub use proposer::Stopped;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::cluster::network::Network;
 use super::cluster::peers::Peers;
@@ -144,10 +144,7 @@ impl Opened {
         let Parts { clock, wal, log_start, state, upkeep, receiving, directory, cluster, .. } =
             parts;
         let member = life.member().0;
-        let members = state.membership.nodes().count();
-        if meeting.is_none() && members > 1 {
-            return Err(StartError::NeedsCluster { member, members });
-        }
+        let meets_nobody = meeting.is_none();
         let log = LogStore::new(wal, log_start, Arc::clone(&clock));
         let replica = Arc::new(Replica::new(
             Arc::clone(&life),
@@ -167,6 +164,11 @@ impl Opened {
         let raft =
             Raft::new(member, config, network, log.clone(), machine).await.map_err(failed)?;
         begin(&raft, member, &address).await?;
+        // Of the log too: the membership may be newer than the checkpoint.
+        let members = raft.voter_ids().count();
+        if meets_nobody && members > 1 {
+            return Err(StartError::NeedsCluster { member, members });
+        }
         let grace_millis = u32::try_from(timing.dead_after.as_millis()).unwrap_or(u32::MAX);
         let cluster = Cluster::new(ClusterParts {
             us,
@@ -244,21 +246,12 @@ impl Node {
         Administration { cluster: Arc::clone(&self.cluster) }
     }
 
-    /// Completes when the log has stopped by itself: the process can only end.
-    pub async fn failed(&mut self) -> String {
+    /// Completes when the process can only end.
+    pub async fn failed(&mut self) -> Ended {
         let tasks = futures_util::future::select_all(self.tasks.iter_mut());
         tokio::select! {
-            ended = &mut self.proposer => match ended {
-                Ok(Ok(())) => "the proposer has ended".to_owned(),
-                Ok(Err(stopped)) => stopped.to_string(),
-                Err(panicked) => panicked.to_string(),
-            },
-            (ended, _, _) = tasks => match ended {
-                Ok(()) => "a task of the log has ended".to_owned(),
-                Err(panicked) => panicked.to_string(),
-            },
-            reason = self.cluster.failed() => reason,
-            reason = stopped(&self.raft) => reason,
+            reason = self.cluster.failed() => Ended::Expelled(reason),
+            reason = log_failed(&mut self.proposer, tasks, &self.raft) => Ended::Log(reason),
         }
     }
 
@@ -272,7 +265,7 @@ impl Node {
 
     /// Whether this member leads others.
     pub fn leads_others(&self) -> bool {
-        self.raft.as_leader().is_ok() && self.raft.voter_ids().count() > 1
+        self.cluster.leads() && self.raft.voter_ids().count() > 1
     }
 
     /// Stops. What was acknowledged is on disk, as always; what was not is lost or not.
@@ -283,6 +276,35 @@ impl Node {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the log did not stop cleanly");
         }
+    }
+}
+
+/// Why a member has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its log has stopped: starting it again may help.
+    Log(String),
+    /// It may not take part any more: starting it again does not help.
+    Expelled(String),
+}
+
+/// Completes when the log has stopped by itself.
+async fn log_failed(
+    proposer: &mut JoinHandle<Result<(), Stopped>>,
+    tasks: impl Future<Output = (Result<(), JoinError>, usize, Vec<&mut JoinHandle<()>>)>,
+    raft: &Raft<TypeConfig, StateMachine>,
+) -> String {
+    tokio::select! {
+        ended = proposer => match ended {
+            Ok(Ok(())) => "the proposer has ended".to_owned(),
+            Ok(Err(stopped)) => stopped.to_string(),
+            Err(panicked) => panicked.to_string(),
+        },
+        (ended, _, _) = tasks => match ended {
+            Ok(()) => "a task of the log has ended".to_owned(),
+            Err(panicked) => panicked.to_string(),
+        },
+        reason = stopped(raft) => reason,
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::lanes::Lanes;
 use super::outbox::{Outbox, Weight};
 use super::state_machine::{Replica, StateMachine};
-use super::types::{Command, LeaderId, ServerMetrics, TypeConfig};
+use super::types::{Command, LeaderId, Metrics, TypeConfig, leading};
 use crate::clock::LogicalClock;
 use crate::queue::{Batch, LogicalTime, Part};
 
@@ -87,17 +87,17 @@ impl Proposer {
 
     /// Completes when this member leads.
     async fn to_lead(&self) -> Result<LeaderId, Stopped> {
-        let mut metrics = self.raft.server_metrics();
+        let mut metrics = self.raft.metrics();
         loop {
-            if let Ok(leader) = self.raft.as_leader() {
-                return Ok(leader.to_committed_leader_id());
+            if let Some(leader) = leading(&self.raft) {
+                return Ok(leader);
             }
             metrics.changed().await.map_err(|_| Stopped("openraft has ended".to_owned()))?;
         }
     }
 
     fn leads(&self, leader: LeaderId) -> bool {
-        self.raft.as_leader().is_ok_and(|now| now.to_committed_leader_id() == leader)
+        leading(&self.raft) == Some(leader)
     }
 
     /// Waits until everything that was committed before is applied, and goes on with the clock of the
@@ -138,7 +138,7 @@ struct Term<'a> {
     advancing: bool,
     /// Refusals in a row.
     refusals: u32,
-    metrics: ServerMetrics,
+    metrics: Metrics,
 }
 
 type Answer = Result<ClientWriteResult<TypeConfig>, oneshot::error::RecvError>;
@@ -150,7 +150,7 @@ enum Event {
 
 impl<'a> Term<'a> {
     fn new(proposer: &'a Proposer, leader: LeaderId) -> Self {
-        let metrics = proposer.raft.server_metrics();
+        let metrics = proposer.raft.metrics();
         Self {
             proposer,
             leader,

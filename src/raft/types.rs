@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use openraft::async_runtime::WatchReceiver as _;
+
 use super::snapshot::SnapshotData;
 use crate::queue::Batch;
 
@@ -14,6 +16,16 @@ openraft::declare_raft_types!(
         Node = openraft::BasicNode,
         AsyncRuntime = super::runtime::Runtime,
 );
+
+/// As whom this member leads; `None` when it does not. openraft's `as_leader` goes by the last vote
+/// alone, and after a restart that is the one by which this member led before.
+pub(super) fn leading<SM>(raft: &openraft::Raft<TypeConfig, SM>) -> Option<LeaderId>
+where
+    SM: openraft::storage::RaftStateMachine<TypeConfig>,
+{
+    let is_leader = raft.metrics().borrow_watched().state.is_leader();
+    is_leader.then(|| raft.as_leader().ok().map(|leader| leader.to_committed_leader_id()))?
+}
 
 /// The application's part of a log entry: one batch, shared by the log, the appliers and the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +48,3 @@ pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershi
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
 pub(crate) type Metrics =
     openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>;
-pub(crate) type ServerMetrics = openraft::type_config::alias::WatchReceiverOf<
-    TypeConfig,
-    openraft::metrics::RaftServerMetrics<TypeConfig>,
->;

@@ -19,7 +19,7 @@ use super::log_store::LogStore;
 use super::opening::{CheckpointMeta, checkpoint_part};
 use super::snapshot::{SnapshotSource, Transfers};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
-use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, leading};
 use crate::chain::Chain;
 use crate::queue::{LogicalTime, Record};
 use crate::storage::background::Background;
@@ -211,7 +211,7 @@ impl Upkeep {
     /// Adds an entry that says nothing, so that there is something to make a checkpoint of.
     async fn go_on_by_a_blank(&self) {
         // Only the leader can; it will, when its own disk is short.
-        if self.raft.as_leader().is_err() {
+        if leading(&self.raft).is_none() {
             return;
         }
         if let Err(error) = self.raft.write_blank().await {

@@ -18,8 +18,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{ClusterConfig, Config};
 use crate::link::{MemberPort, Secret, SecretError};
 use crate::raft::{
-    CheckpointLimits, Durability, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened, StartError,
-    Timing,
+    CheckpointLimits, Durability, Ended, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened,
+    StartError, Timing,
 };
 use crate::storage::Owner;
 use crate::storage::disk::{Disk, RealDisk, read_small_file};
@@ -62,6 +62,9 @@ pub enum RunError {
     /// The log stopped by itself.
     #[error("{0}")]
     Failed(String),
+    /// The member may not take part in its cluster any more.
+    #[error("{0}")]
+    Expelled(String),
     /// The operating system refused something basic.
     #[error("cannot {what}: {source}")]
     System {
@@ -70,6 +73,15 @@ pub enum RunError {
         /// What it said.
         source: io::Error,
     },
+}
+
+impl From<Ended> for RunError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Log(reason) => Self::Failed(reason),
+            Ended::Expelled(reason) => Self::Expelled(reason),
+        }
+    }
 }
 
 /// Serves clients until the process is told to end.
@@ -173,7 +185,7 @@ async fn until_ready(node: &mut Node, signals: &mut Signals, hub: &Hub) -> Resul
                 );
                 patience.set(tokio::time::sleep(READY_SOON * 6));
             }
-            error = node.failed() => return Err(RunError::Failed(error)),
+            ended = node.failed() => return Err(ended.into()),
             told = signals.next() => match told {
                 Told::End => return Ok(false),
                 Told::Drain => hub.drain(),
@@ -195,7 +207,7 @@ async fn serve_clients(
     let mut standing = door.lease.watch();
     loop {
         tokio::select! {
-            error = node.failed() => return Err(RunError::Failed(error)),
+            ended = node.failed() => return Err(ended.into()),
             told = signals.next() => match told {
                 Told::End => break,
                 Told::Drain => {

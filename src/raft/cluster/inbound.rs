@@ -210,7 +210,7 @@ impl Cluster {
     /// on while there was no leader.
     fn follow(&self, request: &Append, now: LogicalTime) {
         let term = self.look(|metrics| metrics.current_term);
-        if request.vote.leader_id.term >= term && self.raft.as_leader().is_err() {
+        if request.vote.leader_id.term >= term && !self.leads() {
             self.clock.follow(now);
         }
     }

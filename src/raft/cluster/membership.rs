@@ -106,9 +106,9 @@ impl Cluster {
     }
 
     async fn ask_leader(&self, request: &Request) -> Result<Reply, Refusal> {
-        match self.raft.as_leader() {
-            Ok(_) => self.change(request).await,
-            Err(_) => self.pass_on(request).await,
+        match self.leads() {
+            true => self.change(request).await,
+            false => self.pass_on(request).await,
         }
     }
 
@@ -121,13 +121,13 @@ impl Cluster {
     pub(super) async fn serve_admin(&self, body: &[u8]) -> Option<Vec<u8>> {
         let reply = match serde_json::from_slice(body).ok()? {
             Request::Status => Reply::Status(self.own_status()),
-            other => match self.raft.as_leader() {
-                Ok(_) => match self.change(&other).await {
+            other => match self.leads() {
+                true => match self.change(&other).await {
                     Err(Refusal::Moved) => return None,
                     done => done,
                 },
                 // One hop at most.
-                Err(_) => Err(Refusal::NoLeader),
+                false => Err(Refusal::NoLeader),
             }
             .unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() }),
         };
@@ -172,7 +172,7 @@ impl Cluster {
     }
 
     async fn add(&self, address: &str) -> Result<String, Refusal> {
-        let member = self.take_in(address).await?;
+        let member = self.take_in(address, None).await?;
         let voters = ChangeMembers::AddVoterIds(BTreeSet::from([member]));
         self.change_members(voters, true).await?;
         Ok(format!("{address} is member {member}, and votes"))
@@ -201,7 +201,7 @@ impl Cluster {
         if !left.is_empty() {
             self.require_majority(&left, member)?;
         }
-        let newcomer = self.take_in(address).await?;
+        let newcomer = self.take_in(address, Some(member)).await?;
         let wanted = left.into_iter().chain([newcomer]).collect();
         self.let_go(member, ChangeMembers::ReplaceAllVoters(wanted)).await?;
         Ok(format!("{address} is member {newcomer}, in the place of member {member}"))
@@ -269,10 +269,16 @@ impl Cluster {
         Ok(format!("member {leader} leads"))
     }
 
-    /// Gives a waiting process a number and brings it up to date as a learner.
-    async fn take_in(&self, address: &str) -> Result<u64, Refusal> {
-        if let Some((member, _)) = self.others().into_iter().find(|(_, there)| there == address) {
-            return Err(Refusal::AlreadyThere(address.to_owned(), member));
+    /// Gives a waiting process a number and brings it up to date as a learner. It may be where
+    /// `replaced` was, whose disk is lost.
+    async fn take_in(&self, address: &str, replaced: Option<u64>) -> Result<u64, Refusal> {
+        let mut others = self.others().into_iter().filter(|(member, _)| Some(*member) != replaced);
+        if let Some((member, _)) = others.find(|(_, there)| there == address) {
+            // One that did not catch up in time is a learner still, and may be asked for again.
+            return match self.voters().contains(&member) {
+                true => Err(Refusal::AlreadyThere(address.to_owned(), member)),
+                false => self.wait_for_learner(member, address).await,
+            };
         }
         let dialled = link::dial(&self.us, 0, address, Purpose::Join, JOIN_LIMIT).await;
         let link =
@@ -288,11 +294,16 @@ impl Cluster {
             .await
             .map_err(|source| Refusal::Welcome { address: address.to_owned(), source })?;
         tracing::info!(target: "beanpole", member = member.0, address, "a member joins");
-        let added = self.raft.add_learner(member.0, BasicNode::new(address), true);
+        self.wait_for_learner(member.0, address).await
+    }
+
+    /// Makes a member a learner, and waits until it has caught up.
+    async fn wait_for_learner(&self, member: u64, address: &str) -> Result<u64, Refusal> {
+        let added = self.raft.add_learner(member, BasicNode::new(address), true);
         match tokio::time::timeout(CATCH_UP_LIMIT, added).await {
-            Ok(Ok(_)) => Ok(member.0),
+            Ok(Ok(_)) => Ok(member),
             Ok(Err(error)) => Err(Refusal::Log(error.to_string())),
-            Err(_) => Err(Refusal::TimedOut("its catching up")),
+            Err(_) => Err(Refusal::TimedOut("its catching up (ask again later)")),
         }
     }
 
@@ -357,7 +368,7 @@ impl Cluster {
         if member == self.member() {
             return Contact::Here;
         }
-        if self.raft.as_leader().is_err() {
+        if !self.leads() {
             return match self.other_leader().is_some_and(|(leader, _)| leader == member) {
                 true => Contact::Heard,
                 false => Contact::Unknown,

@@ -42,7 +42,7 @@ use super::proposer::Estimates;
 use super::reads::ReadIndex;
 use super::snapshot::Receiver;
 use super::state_machine::{Owner, Replica, StateMachine};
-use super::types::{Metrics, TypeConfig};
+use super::types::{Metrics, TypeConfig, leading};
 use crate::clock::LogicalClock;
 use crate::link::{MemberPort, Us};
 use crate::storage::identity::DataDirectory;
@@ -208,9 +208,17 @@ impl Cluster {
         })
     }
 
+    /// Whether this member leads.
+    pub(super) fn leads(&self) -> bool {
+        leading(&self.raft).is_some()
+    }
+
     /// Whether this member leads and a majority has confirmed that a moment ago.
     fn leads_a_majority(&self) -> bool {
         let Ok(leader) = self.raft.as_leader() else { return false };
+        if !self.leads() {
+            return false;
+        }
         let alone = self.look(|metrics| metrics.membership_config.voter_ids().count()) == 1;
         let acked = leader.last_quorum_acked();
         alone || acked.is_some_and(|acked| acked.elapsed() < self.timing.election_max)

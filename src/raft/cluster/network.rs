@@ -32,6 +32,9 @@ const APPEND_LIMIT: Duration = Duration::from_secs(2);
 /// Requests in a row without an answer after which a link is given up.
 const UNANSWERED_MAX: u64 = 16;
 
+/// How long to wait before a member that could not be dialled is dialled again for entries.
+const DIAL_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long dialling may take.
 const DIAL_LIMIT: Duration = Duration::from_millis(300);
 
@@ -187,7 +190,14 @@ impl RaftNetworkV2<TypeConfig> for Way {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
-            let link = self.dial(Purpose::Append).await.map_err(|error| unreachable(&error))?;
+            let link = match self.dial(Purpose::Append).await {
+                Ok(link) => link,
+                Err(error) => {
+                    // openraft asks again at once, whatever its setting says.
+                    tokio::time::sleep(DIAL_PAUSE).await;
+                    return Err(unreachable(&error));
+                }
+            };
             let (reader, writer) = link.split();
             let clock = Arc::clone(&self.network.clock);
             let appends = Appends {

@@ -70,7 +70,7 @@ impl Pulse {
         cluster.lease.advance();
         let tick = cluster.lease.tick();
         cluster.peers.tick(tick);
-        let leads = cluster.raft.as_leader().is_ok();
+        let leads = cluster.leads();
         if leads && !self.led {
             cluster.presence.begin(tick);
             cluster.peers.begin();
