@@ -10,6 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::lease::ticks;
 use super::options::Timing;
 
+/// So often in a row every tick is used. Who has asked so long in vain has no majority to ask.
+const EAGER_MAX: u64 = 100;
+
+/// After that, one tick in so many.
+const PATIENT_TICKS: u64 = 5;
+
 /// Nobody has been lost.
 const NOBODY: u64 = 0;
 
@@ -22,6 +28,8 @@ pub(super) struct Elections {
     lost: AtomicU64,
     term: AtomicU64,
     calm_until: AtomicU64,
+    /// How often in a row an election was due.
+    asked: AtomicU64,
 }
 
 impl Elections {
@@ -33,6 +41,7 @@ impl Elections {
             lost: AtomicU64::new(NOBODY),
             term: AtomicU64::new(0),
             calm_until: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -40,6 +49,7 @@ impl Elections {
     pub(super) fn heard(&self, tick: u64) {
         self.heard_at.store(tick, Ordering::Relaxed);
         self.lost.store(NOBODY, Ordering::Relaxed);
+        self.asked.store(0, Ordering::Relaxed);
     }
 
     /// The links of `leader` have ended.
@@ -56,7 +66,11 @@ impl Elections {
             return false;
         }
         let is_lost = leader.is_none_or(|leader| leader == self.lost.load(Ordering::Relaxed));
-        is_lost || tick > self.heard_at.load(Ordering::Relaxed) + self.silence_ticks
+        if !is_lost && tick <= self.heard_at.load(Ordering::Relaxed) + self.silence_ticks {
+            return false;
+        }
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        asked < EAGER_MAX || asked.is_multiple_of(PATIENT_TICKS)
     }
 }
 
@@ -87,6 +101,16 @@ mod tests {
         assert!(elections.is_due(151, 1, Some(2)));
         assert!(!elections.is_due(151, 1, Some(3)), "another leads by now");
         assert!(elections.is_due(151, 1, None));
+    }
+
+    #[test]
+    fn who_asks_in_vain_asks_less_often() {
+        let elections = elections();
+        let asked = (200..700).filter(|tick| elections.is_due(*tick, 1, Some(2))).count();
+        assert_eq!(asked as u64, EAGER_MAX + 400 / PATIENT_TICKS);
+        elections.heard(700);
+        elections.lost(2);
+        assert!((701..711).all(|tick| elections.is_due(tick, 1, Some(2))));
     }
 
     #[test]
