@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scene::{expect, next};
+use super::scene::{Keepers, expect, lead, next};
 use crate::support::{Client, Cluster, alone, now};
 
 const TTR_SECONDS: u64 = 4;
@@ -97,4 +97,66 @@ fn park(cluster: &mut Cluster, member: usize, place: usize) -> Client {
 fn put(client: &mut Client, body: &[u8]) {
     let put = client.put("0 0 1000", body).expect("the member serves");
     assert!(put.starts_with("INSERTED "), "{put}");
+}
+
+/// A refused connection says that a process is dead, but only of the process that was there then.
+#[test]
+fn a_leader_that_was_once_dead_is_only_silent_when_it_is_frozen() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let member = cluster.leader();
+    cluster.kill(member);
+    cluster.restart(member);
+    cluster.wait_in_step();
+    lead(&mut cluster, member);
+    let ttr = Duration::from_secs(6);
+    let mut holder = cluster.client(member);
+    let put = holder.put("0 0 6", b"x").expect("the member serves");
+    let id = put.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("{put}")).to_owned();
+    let mut collector = cluster.client((member + 1) % 3);
+    let reserved = now();
+    expect(&mut holder, "reserve", &format!("RESERVED {id} 1\r\nx"));
+    cluster.freeze(member);
+    collector.send(b"reserve-with-timeout 12\r\n").expect("the member serves");
+    let reply = collector.reply(Duration::from_secs(15)).unwrap_or_default();
+    let after = now() - reserved;
+    assert_eq!(String::from_utf8_lossy(&reply), format!("RESERVED {id} 1\r\nx\r\n"));
+    assert!(after >= ttr, "it came back after {after:?}\n{}", cluster.logs());
+    // While nobody led, its time stood still.
+    assert!(after <= ttr + Duration::from_secs(2), "it came back after {after:?}");
+}
+
+/// As on a machine that was suspended.
+#[test]
+fn a_pause_of_all_members_closes_no_connection_and_moves_no_job() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let keepers = Keepers::at(&cluster, &[0, 1, 2]);
+    let mut putters: Vec<Client> = (0..3).map(|member| cluster.client(member)).collect();
+    // Who would get a job of theirs that came back.
+    let mut collector = cluster.client(0);
+    for member in 0..3 {
+        let watching = format!("WATCHING {}", member + 2);
+        expect(&mut collector, &format!("watch held-kept-{member}"), &watching);
+    }
+    expect(&mut collector, "ignore default", "WATCHING 3");
+    collector.send(b"reserve\r\n").expect("the member serves");
+    for putter in &mut putters {
+        expect(putter, "use unwatched", "USING unwatched");
+    }
+    (0..3).for_each(|member| cluster.freeze(member));
+    // Longer than the lease.
+    std::thread::sleep(Duration::from_secs(4));
+    (0..3).for_each(|member| cluster.thaw(member));
+    let thawed = now();
+    for (member, putter) in putters.iter_mut().enumerate() {
+        put(putter, b"x");
+        let after = now() - thawed;
+        let logs = || cluster.logs();
+        assert!(after < Duration::from_secs(1), "member {member}: {after:?}\n{}", logs());
+    }
+    // What a member concludes from the pause it would have done by then.
+    cluster.wait_in_step();
+    assert!(collector.is_silent_for(Duration::from_secs(3)), "{:?}", collector.unread());
+    keepers.check(&cluster, 0);
 }

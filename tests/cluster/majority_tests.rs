@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::scene::expect;
 use crate::support::{Cluster, alone};
 
@@ -48,4 +50,33 @@ fn a_member_without_a_majority_may_be_told_to_keep_its_clients() {
     others.iter().for_each(|&member| cluster.spawn(member));
     let reply = client.reply(Duration::from_secs(20)).unwrap_or_default();
     assert!(reply.starts_with(b"INSERTED "), "{reply:?}");
+}
+
+#[test]
+fn a_member_without_a_majority_ends_when_it_is_asked() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    // Before it has noticed, when it has, and when it never had one.
+    for stage in ["serving", "no-majority", "started alone"] {
+        let last = cluster.leader();
+        let mut client = cluster.client(last);
+        let others: Vec<usize> = (0..3).filter(|&member| member != last).collect();
+        others.iter().for_each(|&member| cluster.kill(member));
+        // A command that cannot be answered must not hold it up.
+        client.send(b"put 0 0 100 1\r\nx\r\n").expect("the connection is open");
+        if stage == "started alone" {
+            cluster.kill(last);
+            cluster.spawn(last);
+        }
+        if stage != "serving" {
+            cluster.wait_for("the loss to be noticed", CLOSED_WITHIN, |it| {
+                it.status(last).is_ok_and(|view| view.phase == "no-majority") && it.refuses(last)
+            });
+        }
+        cluster.signal(last, Signal::TERM);
+        let ended = cluster.wait_for_end(last, Duration::from_secs(6));
+        assert!(ended.is_some(), "{stage}: it goes on\n{}", cluster.logs());
+        (0..3).for_each(|member| cluster.spawn(member));
+        cluster.wait_in_step();
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::scene::{Keepers, RESUMES_WITHIN, under_load};
+use super::scene::{Keepers, RESUMES_WITHIN, expect, next, under_load};
 use crate::support::{Cluster, Load, alone, cluster_command};
 
 #[test]
@@ -90,6 +90,40 @@ fn a_removed_leader_hands_over() {
         traffic.wait_for_writes(200, RESUMES_WITHIN).unwrap_or_else(|why| panic!("{why}"));
         cluster.kill(leader);
     });
+}
+
+#[test]
+fn a_removed_members_clients_are_gone_before_their_jobs_come_back() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let removed = cluster.follower_beside(leader);
+    let request = json!({"do": "remove", "member": cluster.id(removed)});
+    let mut holder = cluster.client(removed);
+    let put = holder.put("0 0 1000", b"x").expect("the member serves");
+    let id = put.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("{put}"));
+    let reserved = format!("RESERVED {id} 1\r\nx");
+    expect(&mut holder, "reserve", &reserved);
+    let mut resting = cluster.client(removed);
+    expect(&mut resting, "list-tube-used", "USING default");
+    let mut collector = cluster.client(leader);
+    collector.send(b"reserve\r\n").expect("the member serves");
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| cluster.change(leader, &request));
+        assert_eq!(next(&mut collector), reserved, "{}", cluster.logs());
+        // What has happened before is here already.
+        for client in [&mut holder, &mut resting] {
+            let is_closed = client.is_closed_within(Duration::from_millis(1));
+            assert!(is_closed, "open while its job is given away\n{}", cluster.logs());
+        }
+        let asked = asked.join().expect("no helper panics");
+        asked.unwrap_or_else(|why| panic!("remove: {why}\n{}", cluster.logs()));
+    });
+    let ended = cluster.wait_for_end(removed, Duration::from_secs(10));
+    assert!(ended.is_some(), "it goes on without a cluster\n{}", cluster.log(removed));
+    let reason = cluster.change(leader, &request).expect_err("it is refused");
+    assert!(reason.len() > 10, "a reason for people: {reason}");
+    expect(&mut collector, &format!("delete {id}"), "DELETED");
 }
 
 #[test]

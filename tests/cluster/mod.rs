@@ -17,6 +17,7 @@ mod frozen_tests;
 mod history_tests;
 mod majority_tests;
 mod member_tests;
+mod pipeline_tests;
 mod restore_tests;
 mod scene;
 mod start_tests;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::durability::{Worker, audit};
 use crate::support::{
     Client, Cluster, ClusterOptions, History, Load, PATIENCE, Random, Target, Traffic, left_out,
@@ -29,6 +31,18 @@ pub(super) fn cabled() -> Option<Cluster> {
             None
         }
     }
+}
+
+/// Lets `member` lead, whoever does now.
+pub(super) fn lead(cluster: &mut Cluster, member: usize) {
+    let leader = cluster.leader();
+    if leader == member {
+        return;
+    }
+    let id = cluster.id(member);
+    let asked = cluster.change(leader, &json!({"do": "transfer", "to": id}));
+    asked.unwrap_or_else(|why| panic!("transfer: {why}\n{}", cluster.logs()));
+    cluster.wait_for("the member to lead", PATIENCE, |it| it.leader_now() == Some(member));
 }
 
 /// Clients that keep something through all that happens to other members: a reserve that waits, a
