@@ -19,12 +19,12 @@ use crate::config::{ClusterConfig, Config};
 use crate::link::{MemberPort, Secret, SecretError};
 use crate::raft::{
     CheckpointLimits, Durability, Ended, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened,
-    StartError, Timing,
+    Standing, StartError, Timing,
 };
 use crate::storage::Owner;
 use crate::storage::disk::{Disk, RealDisk, read_small_file};
 
-/// How long a clean end waits for what is under way.
+/// How long a clean end waits: for another leader, and for what is under way.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// The kernel's boot id is 36 characters and the end of a line.
@@ -86,7 +86,8 @@ impl From<Ended> for RunError {
 
 /// Serves clients until the process is told to end.
 ///
-/// When it returns `Ok`, everything that was taken on has been answered.
+/// When it returns `Ok`, everything that was taken on has been answered, unless a client did not take
+/// its replies or there was no majority to answer by.
 ///
 /// # Errors
 ///
@@ -224,14 +225,31 @@ async fn serve_clients(
     }
     tracing::info!("ending: answering what is under way");
     door.close();
-    if node.leads_others() {
-        node.hand_over().await;
-    }
-    if tokio::time::timeout(STOP_MAX, door.hub.stop()).await.is_err() {
-        tracing::warn!("some clients did not take their replies in time");
-    }
+    answer_the_rest(&door, &node).await;
     node.stop().await;
     Ok(())
+}
+
+/// Lets another member lead and waits until what is under way is answered, for so long as there is
+/// hope: who is cut off has nobody to answer by, and clients go elsewhere the sooner it ends.
+async fn answer_the_rest(door: &Door<'_>, node: &Node) {
+    let answered = async {
+        if node.leads_others() {
+            node.hand_over().await;
+        }
+        door.hub.stop().await;
+    };
+    let mut standing = door.lease.watch();
+    tokio::select! {
+        biased;
+        () = answered => {}
+        _ = standing.wait_for(|standing| *standing == Standing::Cut) => {
+            tracing::warn!("not part of a majority: what is under way stays unanswered");
+        }
+        () = tokio::time::sleep(STOP_MAX) => {
+            tracing::warn!("some clients did not take their replies in time");
+        }
+    }
 }
 
 /// The signals the server acts on. SIGPIPE is ignored by Rust's own start-up.
