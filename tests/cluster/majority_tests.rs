@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::scene::expect;
-use crate::support::{Cluster, alone};
+use crate::support::{Cluster, PATIENCE, alone};
 
 const CLOSED_WITHIN: Duration = Duration::from_millis(3500);
 
@@ -69,7 +69,7 @@ fn a_member_without_a_majority_ends_when_it_is_asked() {
             cluster.spawn(last);
         }
         if stage != "serving" {
-            cluster.wait_for("the loss to be noticed", CLOSED_WITHIN, |it| {
+            cluster.wait_for("the loss to be noticed", PATIENCE, |it| {
                 it.status(last).is_ok_and(|view| view.phase == "no-majority") && it.refuses(last)
             });
         }
