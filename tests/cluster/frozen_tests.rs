@@ -59,6 +59,35 @@ fn the_waiters_of_a_frozen_member_are_passed_over_and_keep_their_place() {
     assert!(next(&mut third).ends_with("\r\nc"), "the third in line");
 }
 
+/// It leads before anybody has written that it is heard again: it must say so itself.
+#[test]
+fn a_member_that_was_frozen_and_leads_at_once_serves_its_own_waiters() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let frozen = cluster.follower_beside(leader);
+    let third = 3 - leader - frozen;
+    let mut waiting = park(&mut cluster, frozen, 1);
+    let mut putter = cluster.client(third);
+    cluster.freeze(frozen);
+    // What is waited for is time itself: it falls silent and is back before the leader, which does
+    // not write of one member all the time, says so.
+    std::thread::sleep(Duration::from_millis(400));
+    cluster.thaw(frozen);
+    std::thread::sleep(Duration::from_millis(40));
+    // The third is late for the election.
+    cluster.freeze(third);
+    cluster.kill(leader);
+    std::thread::sleep(Duration::from_millis(400));
+    cluster.thaw(third);
+    cluster.wait_in_step_of(2);
+    lead(&mut cluster, frozen);
+    put(&mut putter, b"x");
+    let reply = waiting.reply(Duration::from_secs(1)).unwrap_or_default();
+    let reply = String::from_utf8_lossy(&reply);
+    assert!(reply.ends_with("\r\nx\r\n"), "{reply:?}\n{}", cluster.logs());
+}
+
 /// Time is counted in the member's own ticks: while it stood still, its lease did too.
 #[test]
 fn a_member_that_was_frozen_for_long_goes_on_with_its_clients() {

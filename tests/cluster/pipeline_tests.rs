@@ -17,7 +17,7 @@ const UNDER_WAY: usize = 256;
 const BATCHES_MAX: usize = 1000;
 /// After which no answer comes that was one too many.
 const QUIET: Duration = Duration::from_millis(50);
-const TRANSFERS: usize = 3;
+const TRANSFERS: usize = 9;
 const KILLS: usize = 3;
 /// Of statistics, what depends on time, and on the files of the server.
 const CHANGING: [&str; 3] = ["age: ", "time-left: ", "file: "];
