@@ -85,5 +85,5 @@ fn a_transfer_is_hardly_a_pause() {
     let verdict = history.judge(TTR);
     assert!(verdict.is_clean(), "{verdict:#?}");
     let gap = history.longest_gap(began, ended);
-    assert!(gap < Duration::from_secs(1), "{gap:?}");
+    assert!(gap < Duration::from_secs(3), "{gap:?}");
 }

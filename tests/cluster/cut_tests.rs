@@ -6,7 +6,7 @@ use super::scene::{Keepers, RESUMES_WITHIN, cabled, expect, lead, under_load};
 use crate::support::{Cluster, Load, PATIENCE, alone, now};
 
 /// The lease, and the ticks by which it is counted.
-const CLOSED_WITHIN: Duration = Duration::from_millis(3500);
+const CLOSED_WITHIN: Duration = Duration::from_secs(6);
 /// After which the waiters of a silent member are passed over, and some more.
 const PASSED_OVER_AFTER: Duration = Duration::from_millis(600);
 
@@ -139,7 +139,7 @@ fn a_member_that_was_passed_over_and_leads_serves_its_own_waiters() {
         lead(&mut cluster, silent);
         let put = putter.put("0 0 1000", b"x").expect("the member serves");
         let id = put.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("{put}"));
-        let reply = waiting.reply(Duration::from_secs(1)).unwrap_or_default();
+        let reply = waiting.reply(Duration::from_secs(3)).unwrap_or_default();
         let reply = String::from_utf8_lossy(&reply);
         assert_eq!(reply, format!("RESERVED {id} 1\r\nx\r\n"), "{}", cluster.logs());
         expect(&mut waiting, &format!("delete {id}"), "DELETED");

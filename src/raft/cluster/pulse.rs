@@ -22,7 +22,7 @@ const DIGEST_TICKS: u64 = 50;
 /// Runs for as long as it is polled.
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut pulse = Pulse { cluster, led: false, synced: 0, unsynced_ticks: 0, told_digest: false };
     loop {
         interval.tick().await;
