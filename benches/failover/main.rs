@@ -75,6 +75,9 @@ fn lose_again_and_again(
     for number in 1..=options.rounds() {
         let outcome = round::run(&mut cluster, fault, role, number)?;
         eprintln!("{}", report::progress(fault, role, number, &outcome));
+        if !outcome.verdict.is_clean() {
+            eprintln!("{:#?}\n{}", outcome.verdict, cluster.logs());
+        }
         report.add(fault, role, outcome);
     }
     Ok(())

@@ -127,7 +127,10 @@ impl Connection {
             match self.stream.try_write(line.pipeline.output()) {
                 Ok(count) => line.pipeline.sent(count),
                 Err(error) => {
-                    self.broken.fetch_or(!is_passing(&error), Ordering::Relaxed);
+                    if !is_passing(&error) {
+                        tracing::debug!(connection = self.number.0, %error, "broken");
+                        self.broken.store(true, Ordering::Relaxed);
+                    }
                     return;
                 }
             }
@@ -181,7 +184,10 @@ impl Connection {
                     self.end_wait(&hub);
                 }
                 Ok(Woken::Other) => {}
-                Err(_) => return,
+                Err(error) => {
+                    tracing::debug!(connection = self.number.0, %error, "broken");
+                    return;
+                }
             }
         }
     }
