@@ -33,7 +33,10 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 /// How long the leader may take to tell how the cluster is.
 const STATUS_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a request waits for somebody to lead.
+/// How often a request is repeated while nobody leads: for two seconds.
+const ASKED_AGAIN_MAX: u32 = 200;
+
+/// How long a member that begins to lead may take to hear the others.
 const LEADER_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often to look whether something has happened.
@@ -92,17 +95,23 @@ impl Cluster {
             }
             Request::Status => return Reply::Status(self.status().await),
             Request::Check => return self.check().await,
-            other => {
-                // Right after a start, or the end of a leader, there is none for a moment.
-                until(LEADER_LIMIT, || self.knows_leader()).await;
-                match self.ask_leader(&other).await {
-                    // It had to hand over first: whoever leads now is asked.
-                    Err(Refusal::Moved) => self.ask_leader(&other).await,
-                    answered => answered,
-                }
-            }
+            other => self.ask_until_led(&other).await,
         };
         reply.unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() })
+    }
+
+    /// Asks whoever leads. Right after a start, or when the leader has handed over, there is none for a
+    /// moment, and nothing has been done.
+    async fn ask_until_led(&self, request: &Request) -> Result<Reply, Refusal> {
+        let mut answered = self.ask_leader(request).await;
+        for _ in 0..ASKED_AGAIN_MAX {
+            if !matches!(answered, Err(Refusal::Moved | Refusal::NoLeader)) {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+            answered = self.ask_leader(request).await;
+        }
+        answered
     }
 
     async fn ask_leader(&self, request: &Request) -> Result<Reply, Refusal> {
@@ -110,10 +119,6 @@ impl Cluster {
             true => self.change(request).await,
             false => self.pass_on(request).await,
         }
-    }
-
-    fn knows_leader(&self) -> bool {
-        self.look(|metrics| metrics.current_leader.is_some())
     }
 
     /// Serves another member that passes its operator's request on. `None` when another has to be asked,
@@ -127,7 +132,7 @@ impl Cluster {
                     done => done,
                 },
                 // One hop at most.
-                false => Err(Refusal::NoLeader),
+                false => return None,
             }
             .unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() }),
         };
@@ -184,7 +189,7 @@ impl Cluster {
         }
         let change = match self.voters().contains(&member) {
             true => {
-                self.require_majority(&self.voters_without(member), member)?;
+                self.require_majority(&self.voters_without(member), member).await?;
                 ChangeMembers::RemoveVoters(BTreeSet::from([member]))
             }
             false => ChangeMembers::RemoveNodes(BTreeSet::from([member])),
@@ -199,7 +204,7 @@ impl Cluster {
         }
         let left = self.voters_without(member);
         if !left.is_empty() {
-            self.require_majority(&left, member)?;
+            self.require_majority(&left, member).await?;
         }
         let newcomer = self.take_in(address, Some(member)).await?;
         let wanted = left.into_iter().chain([newcomer]).collect();
@@ -343,16 +348,18 @@ impl Cluster {
         }
     }
 
-    fn require_majority(&self, left: &[u64], without: u64) -> Result<(), Refusal> {
+    async fn require_majority(&self, left: &[u64], without: u64) -> Result<(), Refusal> {
         if left.is_empty() {
             return Err(Refusal::LastVoter(without));
         }
         let is_up =
             |member: &&u64| matches!(self.contact(**member), Contact::Here | Contact::Heard);
-        let (up, voters) = (left.iter().filter(is_up).count(), left.len());
-        match up > voters / 2 {
+        let up = || left.iter().filter(is_up).count();
+        let voters = left.len();
+        // A member that has just begun to lead may not have heard the others yet.
+        match until(LEADER_LIMIT, || up() > voters / 2).await {
             true => Ok(()),
-            false => Err(Refusal::Majority { up, voters }),
+            false => Err(Refusal::Majority { up: up(), voters }),
         }
     }
 
