@@ -87,7 +87,7 @@ fn two_followers_that_do_not_hear_each_other_do_not_matter() {
     under_load(&mut cluster, &load, |cluster, traffic| {
         cluster.cut(one, two);
         cluster.cut(two, one);
-        let resumed = traffic.wait_for_writes(2000, RESUMES_WITHIN);
+        let resumed = traffic.wait_for_writes(500, RESUMES_WITHIN);
         resumed.unwrap_or_else(|why| panic!("cut: {why}"));
         assert_eq!(cluster.leader(), leader, "nobody had to lead anew\n{}", cluster.logs());
         cluster.heal();
