@@ -7,7 +7,7 @@ use openraft::async_runtime::WatchReceiver as _;
 
 use super::Cluster;
 use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
-use crate::link::{self, Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose};
+use crate::link::{Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose};
 use crate::queue::LogicalTime;
 
 /// How often to ping.
@@ -15,9 +15,6 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long to wait for the answer before the link is given up.
 const PONG_LIMIT: Duration = Duration::from_millis(400);
-
-/// How long dialling may take.
-const DIAL_LIMIT: Duration = Duration::from_millis(300);
 
 /// How long to wait before trying again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -68,7 +65,7 @@ impl ContactError {
 
 /// Pings one leader until it leads no more, or the link ends.
 async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), ContactError> {
-    let link = link::dial(&cluster.us, leader, address, Purpose::Control, DIAL_LIMIT).await?;
+    let link = cluster.dial(leader, address, Purpose::Control).await?;
     cluster.peers.reached(leader);
     let (mut reader, mut writer) = link.split();
     writer.feed(kind::HELLO, 0, &messages::bytes(&cluster.about));
@@ -148,8 +145,7 @@ impl ReadLink {
         };
         let mut kept = self.link.lock().await;
         if kept.as_ref().is_none_or(|(to, _)| *to != leader) {
-            let dialled =
-                link::dial(&cluster.us, leader, &address, Purpose::Control, DIAL_LIMIT).await;
+            let dialled = cluster.dial(leader, &address, Purpose::Control).await;
             *kept = Some((leader, Caller::new(dialled.ok()?)));
         }
         let (_, caller) = kept.as_mut()?;
@@ -208,6 +204,6 @@ pub(super) async fn ask_frame(
     body: &[u8],
     limit: Duration,
 ) -> Option<Frame> {
-    let dialled = link::dial(&cluster.us, member, address, Purpose::Control, DIAL_LIMIT).await;
+    let dialled = cluster.dial(member, address, Purpose::Control).await;
     Caller::new(dialled.ok()?).call(kind, body, limit).await.ok()
 }

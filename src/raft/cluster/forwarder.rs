@@ -9,9 +9,6 @@ use super::Cluster;
 use super::messages::{self, kind};
 use crate::link::{self, LinkError, LinkReader, LinkWriter, Purpose};
 
-/// How long dialling may take.
-const DIAL_LIMIT: Duration = Duration::from_millis(300);
-
 /// How long to wait before trying again.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -48,7 +45,7 @@ enum ForwardError {
 
 /// Sends ops to one leader until the link ends.
 async fn forward(cluster: &Cluster, leader: u64, address: &str) -> Result<(), ForwardError> {
-    let link = link::dial(&cluster.us, leader, address, Purpose::Ops, DIAL_LIMIT).await?;
+    let link = cluster.dial(leader, address, Purpose::Ops).await?;
     let (mut reader, mut writer) = link.split();
     let Some(mut round) = next_round(&mut reader).await? else { return Ok(()) };
     loop {

@@ -91,44 +91,51 @@ async fn read_appends(
 }
 
 async fn answer_vote(cluster: Arc<Cluster>, frame: Frame) -> (u8, Vec<u8>) {
-    let answer = match frame.kind {
-        kind::APPEND => heartbeat(&cluster, &frame).await,
-        kind::VOTE => match messages::read_ask_vote(&frame.body) {
-            Ok(request) => {
-                let voted = cluster.raft.vote(request).await;
-                voted.map(|voted| messages::voted(&voted)).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        kind::PRE_VOTE => match messages::read_ask_vote(&frame.body) {
-            Ok(request) => {
-                let voted = cluster.raft.pre_vote(request).await;
-                voted.map(|voted| messages::voted(&voted)).map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        kind::TRANSFER => match messages::read_transfer(&frame.body) {
-            Ok(request) => {
-                let answer = cluster.raft.handle_transfer_leader(request).await;
-                answer
-                    .map(|answer| messages::transferred(&answer))
-                    .map_err(|error| error.to_string())
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        other => Err(format!("unknown request {other}")),
-    };
+    answered(frame.kind, vote(&cluster, &frame).await)
+}
+
+async fn vote(cluster: &Cluster, frame: &Frame) -> Result<Vec<u8>, String> {
+    let raft = &cluster.raft;
+    match frame.kind {
+        kind::APPEND => heartbeat(cluster, frame).await,
+        kind::VOTE => {
+            let request = messages::read_ask_vote(&frame.body).map_err(text)?;
+            Ok(messages::voted(&raft.vote(request).await.map_err(text)?))
+        }
+        kind::PRE_VOTE => {
+            let request = messages::read_ask_vote(&frame.body).map_err(text)?;
+            Ok(messages::voted(&raft.pre_vote(request).await.map_err(text)?))
+        }
+        kind::TRANSFER => {
+            let request = messages::read_transfer(&frame.body).map_err(text)?;
+            let answer = raft.handle_transfer_leader(request).await.map_err(text)?;
+            Ok(messages::transferred(&answer))
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+/// The frame that answers a request of `kind`.
+fn answered(kind: u8, answer: Result<Vec<u8>, String>) -> (u8, Vec<u8>) {
     match answer {
-        Ok(body) => (frame.kind, body),
+        Ok(body) => (kind, body),
         Err(reason) => (kind::REFUSED, reason.into_bytes()),
     }
 }
 
+fn unknown(kind: u8) -> String {
+    format!("unknown request {kind}")
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
 async fn heartbeat(cluster: &Cluster, frame: &Frame) -> Result<Vec<u8>, String> {
-    let (request, now) = messages::read_append(&frame.body).map_err(|error| error.to_string())?;
+    let (request, now) = messages::read_append(&frame.body).map_err(text)?;
     cluster.follow(&request, now);
     let prev = request.prev_log_id;
-    let answer = cluster.raft.append_entries(request).await.map_err(|error| error.to_string())?;
+    let answer = cluster.raft.append_entries(request).await.map_err(text)?;
     let answer = match answer {
         AppendEntriesResponse::Success => Ok(None),
         AppendEntriesResponse::PartialSuccess(at) => Ok(at),
@@ -170,38 +177,37 @@ async fn serve_control(cluster: &Arc<Cluster>, member: u64, link: Link) -> Resul
 }
 
 async fn answer_control(cluster: Arc<Cluster>, member: u64, frame: Frame) -> (u8, Vec<u8>) {
-    let answer = match frame.kind {
-        kind::PING => messages::read(&frame.body)
-            .map(|ping| messages::bytes(&cluster.answer_ping(member, &ping)))
-            .map_err(|error| error.to_string()),
-        kind::READ_INDEX => match cluster.own_read_index().await {
-            Some(answer) => Ok(messages::bytes(&answer)),
-            None => Err("this member does not lead".to_owned()),
-        },
+    answered(frame.kind, control(&cluster, member, &frame).await)
+}
+
+async fn control(cluster: &Cluster, member: u64, frame: &Frame) -> Result<Vec<u8>, String> {
+    match frame.kind {
+        kind::PING => {
+            let ping = messages::read(&frame.body).map_err(text)?;
+            Ok(messages::bytes(&cluster.answer_ping(member, &ping)))
+        }
+        kind::READ_INDEX => {
+            let answer = cluster.own_read_index().await.ok_or("this member does not lead")?;
+            Ok(messages::bytes(&answer))
+        }
         kind::CLOCK => {
             let (now, is_running) = (cluster.clock.now(), cluster.clock.is_running());
             Ok(messages::bytes(&ClockMessage { now, is_running }))
         }
-        kind::HELLO => match messages::read(&frame.body) {
-            Ok(about) => {
-                cluster.presence.introduced(member, about);
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error.to_string()),
-        },
+        kind::HELLO => {
+            let about = messages::read(&frame.body).map_err(text)?;
+            cluster.presence.introduced(member, about);
+            Ok(Vec::new())
+        }
         kind::GOODBYE => {
             cluster.presence.goodbye(member);
             Ok(Vec::new())
         }
-        kind::ADMIN => match cluster.serve_admin(&frame.body).await {
-            Some(reply) => Ok(reply),
-            None => Err("a request that this version does not know".to_owned()),
-        },
-        other => Err(format!("unknown request {other}")),
-    };
-    match answer {
-        Ok(body) => (frame.kind, body),
-        Err(reason) => (kind::REFUSED, reason.into_bytes()),
+        kind::ADMIN => {
+            let reply = cluster.serve_admin(&frame.body).await;
+            Ok(reply.ok_or("a request that this version does not know")?)
+        }
+        other => Err(unknown(other)),
     }
 }
 

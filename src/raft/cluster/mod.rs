@@ -44,13 +44,16 @@ use super::snapshot::Receiver;
 use super::state_machine::{Owner, Replica, StateMachine};
 use super::types::{Metrics, TypeConfig, leading};
 use crate::clock::LogicalClock;
-use crate::link::{MemberPort, Us};
+use crate::link::{self, DialError, Link, MemberPort, Purpose, Us};
 use crate::storage::identity::DataDirectory;
 use contact::ReadLink;
 use elections::Elections;
 pub(super) use messages::About;
 use peers::Peers;
 use presence::Presence;
+
+/// How long dialling another member may take.
+const DIAL_LIMIT: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// What the tasks of a member share.
 pub(super) struct Cluster {
@@ -169,6 +172,11 @@ impl Cluster {
     pub(super) fn estimates(self: &Arc<Self>) -> Estimates {
         let cluster = Arc::clone(self);
         Arc::new(move || contact::estimate(Arc::clone(&cluster)).boxed())
+    }
+
+    /// A link of its own to another member.
+    async fn dial(&self, member: u64, address: &str, purpose: Purpose) -> Result<Link, DialError> {
+        link::dial(&self.us, member, address, purpose, DIAL_LIMIT).await
     }
 
     /// The last figures of openraft.

@@ -18,6 +18,7 @@ use openraft::raft::{
 use super::super::encoding;
 use super::super::snapshot::{self, Call, CallError, SnapshotData};
 use super::super::types::{SnapshotOf, TypeConfig, Vote};
+use super::DIAL_LIMIT;
 use super::messages::{self, kind};
 use super::peers::Peers;
 use crate::clock::LogicalClock;
@@ -34,9 +35,6 @@ const UNANSWERED_MAX: u64 = 16;
 
 /// How long to wait before a member that could not be dialled is dialled again for entries.
 const DIAL_PAUSE: Duration = Duration::from_millis(50);
-
-/// How long dialling may take.
-const DIAL_LIMIT: Duration = Duration::from_millis(300);
 
 /// Makes a way to a member for each purpose.
 #[derive(Clone)]
