@@ -13,5 +13,6 @@ pub mod demo;
 pub mod link;
 pub mod queue;
 pub mod raft;
+pub mod random;
 pub mod server;
 pub mod storage;

@@ -93,7 +93,7 @@ fn lock(dir: &Path) -> Result<Box<dyn DiskLock>, DemoError> {
 
 fn make_secret(path: &Path) -> io::Result<()> {
     let mut bytes = [0; SECRET_BYTES];
-    fill_random(&mut bytes);
+    crate::random::fill(&mut bytes);
     let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     text.push('\n');
     match create_private_file(path, text.as_bytes()) {
@@ -182,7 +182,7 @@ impl Ports {
         let mut tried = CHOSEN_PORTS.start;
         for _ in 0..CHOICES_MAX {
             let mut bytes = [0; 2];
-            fill_random(&mut bytes);
+            crate::random::fill(&mut bytes);
             tried = CHOSEN_PORTS.start + u16::from_le_bytes(bytes) % span;
             if let Ok(port) = self.hold(tried) {
                 return Ok(port);
@@ -195,11 +195,6 @@ impl Ports {
         self.held.push(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);
         Ok(port)
     }
-}
-
-fn fill_random(bytes: &mut [u8]) {
-    let filled = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty());
-    assert_eq!(filled, Ok(bytes.len()), "the kernel always has so few random bytes");
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DemoError {

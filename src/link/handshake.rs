@@ -253,9 +253,7 @@ fn greeting(version: u16) -> [u8; GREETING_BYTES] {
     let mut bytes = [0; GREETING_BYTES];
     bytes[..4].copy_from_slice(MAGIC);
     bytes[4..6].copy_from_slice(&version.to_le_bytes());
-    let flags = rustix::rand::GetRandomFlags::empty();
-    let filled = rustix::rand::getrandom(&mut bytes[8..], flags);
-    assert_eq!(filled, Ok(NONCE_BYTES), "the kernel always has {NONCE_BYTES} random bytes");
+    crate::random::fill(&mut bytes[8..]);
     bytes
 }
 

@@ -41,9 +41,7 @@ impl Secret {
     /// One that nobody else has.
     pub fn random() -> Self {
         let mut bytes = [0; 32];
-        let flags = rustix::rand::GetRandomFlags::empty();
-        let filled = rustix::rand::getrandom(&mut bytes, flags);
-        assert_eq!(filled, Ok(bytes.len()), "the kernel always has 32 random bytes");
+        crate::random::fill(&mut bytes);
         Self(bytes)
     }
 

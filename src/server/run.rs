@@ -414,9 +414,7 @@ fn boot_id() -> Option<String> {
 
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    let flags = rustix::rand::GetRandomFlags::empty();
-    let filled = rustix::rand::getrandom(&mut bytes, flags);
-    assert!(filled.is_ok(), "the kernel always has eight random bytes: {filled:?}");
+    crate::random::fill(&mut bytes);
     u64::from_le_bytes(bytes)
 }
 

@@ -46,7 +46,7 @@ pub(super) const RULES: &[Rule] = &[
         is_for_product_only: false,
     },
     Rule {
-        says: "link imports nothing of ours but clock",
+        says: "link imports nothing of ours but clock and random",
         within: &["src/link/"],
         except: &[],
         names: &[
