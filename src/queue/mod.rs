@@ -162,12 +162,6 @@ impl Queue {
         !self.continuations.is_empty() || self.next_deadline().is_some_and(|at| at <= self.clock)
     }
 
-    /// The present life of a member and the last op of it that was applied (0: none yet). `None`
-    /// when the member is unknown.
-    pub fn last_applied(&self, member: MemberId) -> Option<(Incarnation, OpNumber)> {
-        self.life(member).map(|life| (life.incarnation, life.last))
-    }
-
     fn after_seconds(&self, seconds: u32) -> LogicalTime {
         self.clock.after(Duration::from_secs(u64::from(seconds)))
     }

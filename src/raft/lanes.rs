@@ -181,9 +181,9 @@ impl Lane {
     }
 
     fn expect(&mut self, member: MemberId, queue: &Queue) {
-        let (incarnation, last) = queue.last_applied(member).unwrap_or_default();
-        self.incarnation = incarnation;
-        self.next = last.0 + 1;
+        let life = queue.life(member);
+        self.incarnation = life.map_or(Incarnation(0), |life| life.incarnation);
+        self.next = life.map_or(0, |life| life.last.0) + 1;
     }
 
     fn offer(&mut self, part: &Part) -> Offer {

@@ -201,7 +201,7 @@ impl Replica {
 
     fn is_open_in(&self, queue: &Queue) -> bool {
         let Signature { member, incarnation } = self.life.signature();
-        queue.last_applied(member).is_some_and(|(open, _)| open == incarnation)
+        queue.life(member).is_some_and(|life| life.incarnation == incarnation)
     }
 
     /// Another life begins, of which nothing is known yet.
