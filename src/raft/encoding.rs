@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use openraft::vote::RaftLeaderId;
 use serde::{Deserialize, Serialize};
 
@@ -60,16 +61,39 @@ impl wal::Payload for EntryPayload {
     fn encode(&self, out: &mut Vec<u8>) {
         match &self.0.payload {
             Payload::Blank => out.push(BLANK),
-            Payload::Normal(Command(batch)) => {
-                out.push(BATCH_V1);
-                append(batch.as_ref(), out);
-            }
+            Payload::Normal(command) => match command.known_bytes() {
+                Some(bytes) => out.extend_from_slice(bytes),
+                None => encode_batch(command.batch(), out),
+            },
             Payload::Membership(membership) => {
                 out.push(MEMBERSHIP_V1);
                 append(&membership_bytes(None, membership), out);
             }
         }
     }
+}
+
+/// What [`EntryPayload`] writes, in a piece of its own. That of a batch is made once for all the
+/// members it goes to, and for the log if that comes later.
+pub(super) fn entry_bytes(entry: &Entry) -> Bytes {
+    let made = |encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        Bytes::from(bytes)
+    };
+    match &entry.payload {
+        Payload::Normal(command) => {
+            command.bytes(|batch| made(&|out| encode_batch(batch, out))).clone()
+        }
+        Payload::Blank | Payload::Membership(_) => {
+            made(&|out| wal::Payload::encode(&EntryPayload(entry.clone()), out))
+        }
+    }
+}
+
+fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {
+    out.push(BATCH_V1);
+    append(batch, out);
 }
 
 /// The plain numbers of a log id.
@@ -86,16 +110,19 @@ pub(crate) fn log_id(id: EntryId) -> LogId {
     }
 }
 
-/// Reads back what [`EntryPayload`] wrote.
+/// Reads back what [`EntryPayload`] wrote. The entry keeps `bytes`: they should have been handed out
+/// for it alone.
 ///
 /// # Errors
 ///
 /// [`DecodeError`] when the bytes are of another version or malformed.
-pub(super) fn decode_entry(id: EntryId, bytes: &[u8]) -> Result<Entry, DecodeError> {
+pub(super) fn decode_entry(id: EntryId, bytes: &Bytes) -> Result<Entry, DecodeError> {
     let (&kind, rest) = bytes.split_first().ok_or(DecodeError::Empty)?;
     let payload = match kind {
         BLANK => Payload::Blank,
-        BATCH_V1 => Payload::Normal(Command(decode::<Batch>("batch", rest)?.into())),
+        BATCH_V1 => {
+            Payload::Normal(Command::received(decode::<Batch>("batch", rest)?, bytes.clone()))
+        }
         MEMBERSHIP_V1 => {
             Payload::Membership(membership(&decode::<MembershipBytes>("membership", rest)?)?)
         }
@@ -111,10 +138,11 @@ pub(super) fn decode_entry(id: EntryId, bytes: &[u8]) -> Result<Entry, DecodeErr
 ///
 /// [`DecodeError`] when the bytes are of another version or malformed.
 pub fn recode_entry(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let entry = decode_entry(EntryId::default(), bytes)?;
-    let mut out = Vec::new();
-    wal::Payload::encode(&EntryPayload(entry), &mut out);
-    Ok(out)
+    let mut entry = decode_entry(EntryId::default(), &Bytes::copy_from_slice(bytes))?;
+    if let Payload::Normal(command) = &mut entry.payload {
+        *command = Command::new(command.batch().clone());
+    }
+    Ok(entry_bytes(&entry).into())
 }
 
 pub(crate) fn encode_vote(vote: &Vote) -> Vec<u8> {

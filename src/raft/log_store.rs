@@ -379,13 +379,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
 fn entry_bytes(entry: &Entry) -> usize {
     let Payload::Normal(command) = &entry.payload else { return ENTRY_OVERHEAD_BYTES };
-    let parts = &command.0.parts;
+    let parts = &command.batch().parts;
     let ops = parts.iter().flat_map(|part| match part {
         crate::queue::Part::Ops { ops, .. } => &ops[..],
         _ => &[],
     });
     let op_bytes = |op: &crate::queue::Op| match &op.action {
-        Action::Put { body, .. } => OP_OVERHEAD_BYTES + body.len(),
+        // Once in the batch, and once in the bytes that are sent and written.
+        Action::Put { body, .. } => OP_OVERHEAD_BYTES + 2 * body.len(),
         _ => OP_OVERHEAD_BYTES,
     };
     ENTRY_OVERHEAD_BYTES + ops.map(op_bytes).sum::<usize>()

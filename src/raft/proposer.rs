@@ -179,17 +179,17 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    fn next_batch(&mut self, now: LogicalTime) -> Option<Arc<Batch>> {
+    fn next_batch(&mut self, now: LogicalTime) -> Option<Batch> {
         let parts = self.parts();
         if !parts.is_empty() {
-            return Some(Arc::new(Batch { now, parts }));
+            return Some(Batch { now, parts });
         }
         let due = self.deadline().is_some_and(|deadline| deadline <= now);
         if !due || self.advancing {
             return None;
         }
         self.advancing = true;
-        Some(Arc::new(Batch { now, parts }))
+        Some(Batch { now, parts })
     }
 
     /// As much of what waits as goes into one entry, this member's own first.
@@ -215,10 +215,10 @@ impl<'a> Term<'a> {
         if alone { 0 } else { self.proposer.grace_millis }
     }
 
-    async fn propose(&mut self, batch: Arc<Batch>) -> Result<(), Stopped> {
+    async fn propose(&mut self, batch: Batch) -> Result<(), Stopped> {
         let advance = batch.parts.is_empty();
         let (responder, result) = ProgressResponder::complete_only();
-        let request = self.proposer.raft.write(Command(batch)).with_leader(self.leader);
+        let request = self.proposer.raft.write(Command::new(batch)).with_leader(self.leader);
         request.responder(responder).await.map_err(|fatal| Stopped(fatal.to_string()))?;
         self.under_way.push_back(Proposal { result, advance });
         Ok(())

@@ -19,9 +19,7 @@ use super::log_store::LogStore;
 use super::outbox::Outbox;
 use super::reads::Ask;
 use super::snapshot::{SnapshotData, SnapshotSource};
-use super::types::{
-    Command, Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig,
-};
+use super::types::{Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig};
 use crate::clock::LogicalClock;
 use crate::queue::{
     ConnectionNumber, Incarnation, LogicalTime, Observer, Outcome, Queue, SessionId,
@@ -243,7 +241,8 @@ impl Replica {
             Payload::Membership(membership) => {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             }
-            Payload::Normal(Command(batch)) => {
+            Payload::Normal(command) => {
+                let batch = command.batch();
                 let signature = self.life.signature();
                 let now = self.clock.now().max(batch.now);
                 let mut observer =

@@ -1,8 +1,9 @@
 //! The types beanpole hands to openraft, and short names for what comes back.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
 
 use super::snapshot::SnapshotData;
@@ -28,12 +29,58 @@ where
 }
 
 /// The application's part of a log entry: one batch, shared by the log, the appliers and the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Command(pub Arc<Batch>);
+#[derive(Clone)]
+pub(crate) struct Command(Arc<Shared>);
+
+struct Shared {
+    batch: Batch,
+    /// The entry as it is written and sent, once somebody has needed it in one piece.
+    bytes: OnceLock<Bytes>,
+}
+
+impl Command {
+    pub(super) fn new(batch: Batch) -> Self {
+        Self(Arc::new(Shared { batch, bytes: OnceLock::new() }))
+    }
+
+    /// A batch that came as these bytes: they are passed on as they are.
+    pub(super) fn received(batch: Batch, bytes: Bytes) -> Self {
+        Self(Arc::new(Shared { batch, bytes: bytes.into() }))
+    }
+
+    pub(super) fn batch(&self) -> &Batch {
+        &self.0.batch
+    }
+
+    /// The bytes of the entry, if they are there.
+    pub(super) fn known_bytes(&self) -> Option<&Bytes> {
+        self.0.bytes.get()
+    }
+
+    /// The bytes of the entry, made by `encode` when they are wanted for the first time.
+    pub(super) fn bytes(&self, encode: impl FnOnce(&Batch) -> Bytes) -> &Bytes {
+        self.0.bytes.get_or_init(|| encode(&self.0.batch))
+    }
+}
+
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        self.batch() == other.batch()
+    }
+}
+
+impl Eq for Command {}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.batch(), f)
+    }
+}
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "batch of {} parts at {}", self.0.parts.len(), self.0.now.0)
+        let Batch { parts, now } = self.batch();
+        write!(f, "batch of {} parts at {}", parts.len(), now.0)
     }
 }
 

@@ -8,12 +8,12 @@ use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::super::encoding::{self, DecodeError, EntryPayload};
-use super::super::types::{Entry, LogId, TypeConfig, Vote};
+use super::super::encoding::{self, DecodeError};
+use super::super::types::{LogId, TypeConfig, Vote};
 use crate::queue::{Incarnation, LogicalTime};
-use crate::storage::wal::{EntryId, Payload as _};
+use crate::storage::wal::EntryId;
 
 /// The kinds of frames.
 pub(super) mod kind {
@@ -46,12 +46,21 @@ struct VoteMessage {
 
 /// Entries for a follower. The leader's clock goes with every one (DESIGN D5).
 #[derive(Serialize, Deserialize)]
-struct AppendMessage {
+struct AppendMessage<'a> {
     now: LogicalTime,
     vote: VoteMessage,
     prev: Option<Id>,
     commit: Option<Id>,
-    entries: Vec<(Id, Bytes)>,
+    #[serde(borrow)]
+    entries: Vec<(Id, Piece<'a>)>,
+}
+
+/// Bytes that stay where they are.
+#[derive(Serialize, Deserialize)]
+struct Piece<'a>(#[serde(borrow, serialize_with = "in_one_piece")] &'a [u8]);
+
+fn in_one_piece<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -156,26 +165,33 @@ pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeEr
     encoding::decode("message", body)
 }
 
-pub(super) fn append(request: &AppendEntriesRequest<TypeConfig>, now: LogicalTime) -> Vec<u8> {
-    let entry = |entry: &Entry| {
-        let mut bytes = Vec::new();
-        EntryPayload(entry.clone()).encode(&mut bytes);
-        (id(&entry.log_id), bytes.into())
-    };
-    bytes(&AppendMessage {
+pub(super) fn append(
+    request: &AppendEntriesRequest<TypeConfig>,
+    now: LogicalTime,
+    out: &mut Vec<u8>,
+) {
+    let pieces: Vec<(Id, Bytes)> = request
+        .entries
+        .iter()
+        .map(|entry| (id(&entry.log_id), encoding::entry_bytes(entry)))
+        .collect();
+    let message = AppendMessage {
         now,
         vote: vote(&request.vote),
         prev: request.prev_log_id.as_ref().map(id),
         commit: request.leader_commit.as_ref().map(id),
-        entries: request.entries.iter().map(entry).collect(),
-    })
+        entries: pieces.iter().map(|(id, bytes)| (*id, Piece(bytes))).collect(),
+    };
+    encoding::append(&message, out);
 }
 
 pub(super) fn read_append(
-    body: &[u8],
+    body: &Bytes,
 ) -> Result<(AppendEntriesRequest<TypeConfig>, LogicalTime), DecodeError> {
     let message: AppendMessage = read(body)?;
-    let entry = |(at, bytes): &(Id, Bytes)| encoding::decode_entry(entry_id(*at), bytes);
+    let entry = |(at, bytes): &(Id, Piece<'_>)| {
+        encoding::decode_entry(entry_id(*at), &body.slice_ref(bytes.0))
+    };
     let request = AppendEntriesRequest {
         vote: message.vote.read(),
         prev_log_id: message.prev.map(log_id),

@@ -162,7 +162,8 @@ impl RaftNetworkV2<TypeConfig> for Way {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        let body = messages::append(&request, self.network.clock.now());
+        let mut body = Vec::new();
+        messages::append(&request, self.network.clock.now(), &mut body);
         let limit = match self.purpose {
             Purpose::Heartbeat => option.hard_ttl(),
             _ => APPEND_LIMIT,
@@ -354,7 +355,8 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
     }
 
     async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), LinkError> {
-        self.writer.feed(kind::APPEND, 0, &messages::append(request, self.clock.now()));
+        let now = self.clock.now();
+        self.writer.feed_with(kind::APPEND, 0, |out| messages::append(request, now, out));
         self.writer.flush().await?;
         self.under_way += 1;
         Ok(())

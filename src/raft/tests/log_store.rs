@@ -93,7 +93,7 @@ pub(super) fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
         ops: [op].into(),
     };
     let batch = Batch { now: LogicalTime(term), parts: vec![part] };
-    Entry { log_id: id(term, index), payload: Payload::Normal(Command(Arc::new(batch))) }
+    Entry { log_id: id(term, index), payload: Payload::Normal(Command::new(batch)) }
 }
 
 pub(super) fn entries(term: u64, indexes: std::ops::Range<u64>, body_bytes: usize) -> Vec<Entry> {
