@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::settings::ClusterSettings;
+use crate::raft::Timing;
 use crate::storage::disk::read_small_file;
 
 /// The least length of a secret, bytes.
@@ -31,20 +32,8 @@ pub struct ClusterConfig {
     pub client_address: Option<String>,
     /// What all members know and nobody else does.
     pub secret: Secret,
-    /// Between two heartbeats of the leader.
-    pub heartbeat: Duration,
-    /// The least wait before an election.
-    pub election_min: Duration,
-    /// The longest wait before an election.
-    pub election_max: Duration,
-    /// After so long, what the clients of a dead member held is ready again.
-    pub dead_after: Duration,
-    /// How long a member that nobody hears serves on.
-    pub lease: Duration,
-    /// After so long, the waiting reserves of a silent member are passed over.
-    pub silent_after: Duration,
-    /// Whether what the clients of a silent member hold comes back as if it were dead.
-    pub silent_release: bool,
+    /// How members judge each other.
+    pub timing: Timing,
     /// Whether a member without a majority closes its clients and refuses new ones.
     pub close_without_majority: bool,
 }
@@ -86,46 +75,66 @@ impl ClusterConfig {
             return Err(refused_address("cluster.listen", &listen, why));
         }
         let secret = read_secret(&needed("cluster.secret_file", settings.secret_file.clone())?)?;
-        let config = Self {
+        let timing = timing(settings)?;
+        check_times(&timing)?;
+        check_silent_release(&timing)?;
+        Ok(Self {
             listen,
             address: settings.address.clone(),
             client_address: settings.client_address.clone(),
             secret,
-            heartbeat: time("heartbeat_ms", settings.heartbeat_ms)?,
-            election_min: time("election_min_ms", settings.election_min_ms)?,
-            election_max: time("election_max_ms", settings.election_max_ms)?,
-            dead_after: time("dead_after_ms", settings.dead_after_ms)?,
-            lease: time("lease_ms", settings.lease_ms)?,
-            silent_after: time("silent_after_ms", settings.silent_after_ms)?,
-            silent_release: settings.silent_release.unwrap_or_default(),
+            timing,
             close_without_majority: settings.close_without_majority.unwrap_or_default(),
-        };
-        config.check_times()?;
-        Ok(config)
+        })
     }
+}
 
-    /// Times that would make a healthy cluster look ill.
-    fn check_times(&self) -> Result<(), ConfigError> {
-        // openraft looks every 13/64 of a heartbeat whether one is due.
-        let late = self.heartbeat + self.heartbeat * 13 / 64;
-        let rules = [
-            ("election_min_ms", self.election_min, "a heartbeat and the wait for its tick", late),
-            ("election_max_ms", self.election_max, "election_min_ms", self.election_min),
-            ("silent_after_ms", self.silent_after, "a heartbeat and the wait for its tick", late),
-            ("lease_ms", self.lease, "twice election_max_ms", self.election_max * 2),
-        ];
-        for (key, value, of, least) in rules {
-            if value <= least {
-                return Err(ConfigError::TooShort {
-                    key,
-                    value_ms: value.as_millis(),
-                    of,
-                    least_ms: least.as_millis(),
-                });
-            }
+fn timing(settings: &ClusterSettings) -> Result<Timing, ConfigError> {
+    Ok(Timing {
+        heartbeat: time("heartbeat_ms", settings.heartbeat_ms)?,
+        election_min: time("election_min_ms", settings.election_min_ms)?,
+        election_max: time("election_max_ms", settings.election_max_ms)?,
+        dead_after: time("dead_after_ms", settings.dead_after_ms)?,
+        lease: time("lease_ms", settings.lease_ms)?,
+        silent_after: time("silent_after_ms", settings.silent_after_ms)?,
+        silent_release: settings.silent_release.unwrap_or_default(),
+    })
+}
+
+/// Refuses times that would make a healthy cluster look ill.
+fn check_times(timing: &Timing) -> Result<(), ConfigError> {
+    // openraft looks every 13/64 of a heartbeat whether one is due.
+    let late = timing.heartbeat + timing.heartbeat * 13 / 64;
+    let rules = [
+        ("election_min_ms", timing.election_min, "a heartbeat and the wait for its tick", late),
+        ("election_max_ms", timing.election_max, "election_min_ms", timing.election_min),
+        ("silent_after_ms", timing.silent_after, "a heartbeat and the wait for its tick", late),
+        ("lease_ms", timing.lease, "twice election_max_ms", timing.election_max * 2),
+    ];
+    for (key, value, of, least) in rules {
+        if value <= least {
+            return Err(ConfigError::TooShort {
+                key,
+                value_ms: value.as_millis(),
+                of,
+                least_ms: least.as_millis(),
+            });
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// Refuses to give away what a silent member's clients hold while that member may still serve them.
+fn check_silent_release(timing: &Timing) -> Result<(), ConfigError> {
+    let least = timing.lease_seen_from_outside();
+    if !timing.silent_release || timing.dead_after > least {
+        return Ok(());
+    }
+    Err(ConfigError::SilentRelease {
+        dead_after_ms: timing.dead_after.as_millis(),
+        lease_ms: timing.lease.as_millis(),
+        least_ms: least.as_millis(),
+    })
 }
 
 fn needed<T>(key: &'static str, value: Option<T>) -> Result<T, ConfigError> {

@@ -146,6 +146,20 @@ pub enum ConfigError {
         /// The most, included.
         most: u64,
     },
+    /// What a silent member's clients hold would be given away while it still serves them.
+    #[error(
+        "cluster.dead_after_ms is {dead_after_ms}: with silent_release it must be more than \
+         {least_ms} milliseconds, lease_ms ({lease_ms}) and a margin for late ticks, or jobs that a \
+         silent member's clients hold would be given away while it still serves them"
+    )]
+    SilentRelease {
+        /// Its value, milliseconds.
+        dead_after_ms: u128,
+        /// The lease, milliseconds.
+        lease_ms: u128,
+        /// What it must be more than, milliseconds.
+        least_ms: u128,
+    },
     /// A time that another does not leave enough room.
     #[error("cluster.{key} is {value_ms}: it must be more than {least_ms} milliseconds, {of}")]
     TooShort {

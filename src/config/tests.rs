@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
+use crate::raft::Timing;
 
 fn load_with(line: &str, variables: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
     let arguments = Arguments::read(line.split(' ').map(OsString::from)).expect("a good line");
@@ -182,9 +183,9 @@ fn a_member_of_a_cluster_is_told_all_it_needs() {
     assert_eq!(cluster.client_address.as_deref(), Some("one.example:11300"));
     assert_eq!(cluster.secret.as_bytes(), b"0123456789abcdef");
     assert_eq!(format!("{:?}", cluster.secret), "Secret");
-    let millis = [cluster.heartbeat, cluster.election_min, cluster.election_max, cluster.lease];
-    assert_eq!(millis.map(|time| time.as_millis()), [60, 200, 400, 3000]);
-    assert!(cluster.close_without_majority && !cluster.silent_release);
+    let lease = Duration::from_millis(3000);
+    assert_eq!(cluster.timing, Timing { lease, ..Timing::default() });
+    assert!(cluster.close_without_majority);
 }
 
 #[test]
@@ -215,6 +216,22 @@ fn a_member_is_refused_what_a_cluster_cannot_do() {
     assert_eq!(homeless.refusal(""), "a member of a cluster needs data_dir");
     let open = Scratch::new("data_dir = 'DIR/data'\n[cluster]\nlisten = '127.0.0.1:0'\n");
     assert_eq!(open.refusal(""), "a member of a cluster needs cluster.secret_file");
+}
+
+#[test]
+fn what_a_silent_member_holds_is_not_given_away_within_its_lease() {
+    let refusal = Scratch::cluster("silent_release = true\n").refusal("");
+    assert!(refusal.contains("cluster.dead_after_ms is 2000: with silent_release"), "{refusal}");
+    assert!(refusal.contains("more than 2500") && refusal.contains("lease_ms (2000)"), "{refusal}");
+    let cases = [
+        ("silent_release = true\ndead_after_ms = 2500\n", false),
+        ("silent_release = true\ndead_after_ms = 2501\n", true),
+        ("silent_release = true\nlease_ms = 900\n", true),
+        ("dead_after_ms = 10\n", true),
+    ];
+    for (lines, is_taken) in cases {
+        assert_eq!(Scratch::cluster(lines).load("", &[]).is_ok(), is_taken, "{lines}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::config::{ClusterConfig, Config};
 use crate::link::{MemberPort, Secret, SecretError};
 use crate::raft::{
     CheckpointLimits, Durability, Ended, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened,
-    Standing, StartError, Timing,
+    Standing, StartError,
 };
 use crate::storage::Owner;
 use crate::storage::disk::{Disk, RealDisk, read_small_file};
@@ -332,15 +332,7 @@ fn meeting(config: &Config, bound: &Bound, port: MemberPort) -> Result<Meeting, 
         address,
         client_address,
         secret: secret(cluster)?,
-        timing: Timing {
-            heartbeat: cluster.heartbeat,
-            election_min: cluster.election_min,
-            election_max: cluster.election_max,
-            dead_after: cluster.dead_after,
-            lease: cluster.lease,
-            silent_after: cluster.silent_after,
-            silent_release: cluster.silent_release,
-        },
+        timing: cluster.timing.clone(),
     })
 }
 
