@@ -34,8 +34,12 @@ impl Refusals {
     /// One line, unless there was one for the same reason within the last second.
     pub(super) fn tell(&self, address: SocketAddr, rejection: &Rejection) {
         let reason = &self.reasons[number(rejection)];
-        if let Some(untold) = reason.due(self.clock.boot_nanos()) {
-            tracing::warn!(%address, untold, "not let in at the member port: {rejection}");
+        let Some(untold) = reason.due(self.clock.boot_nanos()) else { return };
+        match concerns_operator(rejection) {
+            true => tracing::warn!(%address, untold, "not let in at the member port: {rejection}"),
+            false => {
+                tracing::debug!(%address, untold, "not let in at the member port: {rejection}")
+            }
         }
     }
 }
@@ -69,9 +73,34 @@ fn number(rejection: &Rejection) -> usize {
     }
 }
 
+/// Whether somebody has to do something about it. A probe of the port, a scanner, or a member that
+/// starts, ends or gives up an attempt is nothing to act on.
+fn concerns_operator(rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::Version { .. }
+        | Rejection::BadProof
+        | Rejection::WrongCluster { .. }
+        | Rejection::WrongMember { .. }
+        | Rejection::NotAMemberYet { .. }
+        | Rejection::UnknownPurpose { .. }
+        | Rejection::Crowded => true,
+        Rejection::NotAMember | Rejection::Left | Rejection::TooSlow | Rejection::Io(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_probe_of_the_port_is_no_warning_and_a_wrong_secret_is() {
+        for rejection in [Rejection::NotAMember, Rejection::Left, Rejection::TooSlow] {
+            assert!(!concerns_operator(&rejection), "{rejection}");
+        }
+        for rejection in [Rejection::BadProof, Rejection::Crowded] {
+            assert!(concerns_operator(&rejection), "{rejection}");
+        }
+    }
 
     #[test]
     fn a_reason_is_told_once_a_second_with_the_number_of_those_left_out() {

@@ -16,8 +16,9 @@ pub async fn invited(port: &MemberPort, secret: &Secret) -> Owner {
         let (link, cluster) = port.next_join(secret).await;
         match welcomed(link).await {
             Ok(Some(member)) => return Owner { cluster, member },
-            Ok(None) => tracing::warn!("somebody dialled to let this process in, and did not"),
-            Err(error) => tracing::warn!(%error, "the way in broke off"),
+            // The operator who asked for it was told why; this process waits on.
+            Ok(None) => tracing::info!("a member dialled to let this process in, and did not"),
+            Err(error) => tracing::info!(%error, "a member that let this process in broke off"),
         }
     }
 }
