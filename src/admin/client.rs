@@ -14,19 +14,35 @@ use super::{MESSAGE_BYTES_MAX, REQUEST_LIMIT, Reply, Request, SOCKET_NAME};
 /// What a member may take longer than [`REQUEST_LIMIT`] to say that its time is over.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a member may take to say how it is: it asks the leader for a second at most.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
 /// Nobody answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens.
-    #[error("nobody answers on {}: {source}", path.display())]
+    #[error(
+        "nobody answers on {}: {source}; is the member running, and are you its user or root?",
+        path.display()
+    )]
     Nobody {
         /// The socket.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// Somebody listens, and so many wait to be heard that there is no room for more.
+    #[error("{} takes no more questions: its process is frozen or hangs", path.display())]
+    Stuck {
+        /// The socket.
+        path: PathBuf,
+    },
     /// Somebody listens and does not answer.
-    #[error("no answer on {} within {} ms", path.display(), limit.as_millis())]
+    #[error(
+        "no answer on {} within {} ms: its process is frozen or hangs",
+        path.display(),
+        limit.as_millis()
+    )]
     TimedOut {
         /// The socket.
         path: PathBuf,
@@ -61,7 +77,11 @@ pub fn ask(dir: &Path, request: &Request) -> Result<Reply, AskError> {
     let path = dir.join(SOCKET_NAME);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AskError::Nobody { path, source })?;
-    runtime.block_on(ask_within(dir, request, REQUEST_LIMIT + GRACE))
+    let limit = match request {
+        Request::Status | Request::Check => LOOK_LIMIT,
+        _ => REQUEST_LIMIT + GRACE,
+    };
+    runtime.block_on(ask_within(dir, request, limit))
 }
 
 /// Asks the member with the data directory `dir`; the answer must be there within `limit`.
@@ -78,7 +98,10 @@ pub async fn ask_within(dir: &Path, request: &Request, limit: Duration) -> Resul
 async fn ask_at(path: PathBuf, request: &Request) -> Result<Reply, AskError> {
     let nobody = |source| AskError::Nobody { path: path.clone(), source };
     SockAddr::unix(&path).map_err(|_| nobody(too_long(&path)))?;
-    let stream = UnixStream::connect(&path).await.map_err(nobody)?;
+    let stream = UnixStream::connect(&path).await.map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => AskError::Stuck { path: path.clone() },
+        _ => nobody(source),
+    })?;
     let line = exchange(stream, request)
         .await
         .map_err(|source| AskError::Broken { path: path.clone(), source })?;

@@ -25,7 +25,7 @@ pub enum CommandError {
     #[error("which member? Give --config FILE or --data-dir DIR, or set BEANPOLE_DATA_DIR")]
     NoDirectory,
     /// The member does not answer.
-    #[error("{0}; is the member running, and are you its user or root?")]
+    #[error(transparent)]
     Ask(#[from] AskError),
     /// The answer cannot be shown.
     #[error("cannot write the answer: {0}")]

@@ -30,10 +30,13 @@ fn status_text(status: &ClusterStatus) -> String {
             .to_owned();
     }
     let ClusterStatus { cluster, this_member, term, phase, .. } = status;
-    let leader = shown(status.leader);
+    let leader = match status.leader {
+        Some(leader) => format!("leader {leader}"),
+        None => format!("nobody leads, as far as member {this_member} knows"),
+    };
     let jobs = shown(status.jobs);
     let mut text = format!(
-        "cluster {cluster}, member {this_member}: {phase}\nleader {leader}, term {term}, jobs {jobs}\n"
+        "cluster {cluster}, member {this_member}: {phase}\n{leader}, term {term}, jobs {jobs}\n"
     );
     let rows = status.members.iter().map(|member| cells(member, *this_member));
     let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect();
@@ -122,6 +125,22 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
 1   leader   heard    10.0.0.1:11400  one.example:11300  1000     -    0.1.0
 2*  learner  here     10.0.0.2:11400  -                  2000     -    0.1.0";
         assert_eq!(text(&Reply::Status(status)), expected);
+    }
+
+    #[test]
+    fn a_cluster_that_nobody_leads_says_so() {
+        let status = ClusterStatus {
+            cluster: "0f".repeat(16),
+            this_member: 2,
+            leader: None,
+            term: 7,
+            phase: "no-majority".to_owned(),
+            jobs: Some(12),
+            members: Vec::new(),
+        };
+        let text = text(&Reply::Status(status));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[1], "nobody leads, as far as member 2 knows, term 7, jobs 12", "{text}");
     }
 
     #[test]
