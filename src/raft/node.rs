@@ -13,11 +13,11 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::cluster::network::Network;
 use super::cluster::peers::Peers;
-use super::cluster::{About, Administration, Cluster, ClusterParts, Lease, Timing};
+use super::cluster::{self, About, Administration, Cluster, Lease, Timing};
 use super::gauges::StorageGauges;
 use super::life::Life;
 use super::log_store::LogStore;
-use super::opening::{OpenError, OpenOptions, Parts, open};
+use super::opening::{FIRST_MEMBER, OpenError, OpenOptions, Parts, open};
 use super::outbox::Outbox;
 use super::proposer::{Proposer, Stopped};
 use super::reads::ReadRequests;
@@ -27,9 +27,6 @@ use super::types::TypeConfig;
 use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::link::{MemberPort, Secret, Us};
-
-/// The member that begins a cluster.
-pub const FIRST_MEMBER: u64 = 1;
 
 /// How long an end waits for another member to lead.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
@@ -163,14 +160,15 @@ impl Opened {
         let config = Arc::new(config(&timing)?);
         let raft =
             Raft::new(member, config, network, log.clone(), machine).await.map_err(failed)?;
-        begin(&raft, member, &address).await?;
+        begin(&raft, member, address.as_deref()).await?;
         // Of the log too: the membership may be newer than the checkpoint.
         let members = raft.voter_ids().count();
         if meets_nobody && members > 1 {
             return Err(StartError::NeedsCluster { member, members });
         }
         let grace_millis = u32::try_from(timing.dead_after.as_millis()).unwrap_or(u32::MAX);
-        let cluster = Cluster::new(ClusterParts {
+        let receiver = receiving.map(|receiving| Receiver::new(receiving, Arc::clone(&replica)));
+        let cluster = Cluster::new(cluster::Parts {
             us,
             raft: raft.clone(),
             replica: Arc::clone(&replica),
@@ -184,7 +182,7 @@ impl Opened {
             timing,
             about,
             address,
-            receiver: receiving.map(|receiving| Receiver::new(receiving, Arc::clone(&replica))),
+            receiver: tokio::sync::Mutex::new(receiver),
         });
         let proposer = Proposer {
             raft: raft.clone(),
@@ -208,16 +206,16 @@ fn introduce(
     meeting: Option<Meeting>,
     member: u64,
     cluster: u128,
-) -> (Option<MemberPort>, Us, String, Timing, About) {
+) -> (Option<MemberPort>, Us, Option<String>, Timing, About) {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let Some(meeting) = meeting else {
         let us = Us { cluster, member, secret: Secret::random() };
         let about = About { client_address: String::new(), version };
-        return (None, us, String::new(), Timing::default(), about);
+        return (None, us, None, Timing::default(), about);
     };
     let us = Us { cluster, member, secret: meeting.secret };
     let about = About { client_address: meeting.client_address, version };
-    (Some(meeting.port), us, meeting.address, meeting.timing, about)
+    (Some(meeting.port), us, Some(meeting.address), meeting.timing, about)
 }
 
 /// A member that takes part.
@@ -353,11 +351,11 @@ fn config(timing: &Timing) -> Result<Config, StartError> {
 async fn begin(
     raft: &Raft<TypeConfig, StateMachine>,
     member: u64,
-    address: &str,
+    address: Option<&str>,
 ) -> Result<(), StartError> {
     if !raft.is_initialized().await.map_err(failed)? {
         if member == FIRST_MEMBER {
-            let members = BTreeMap::from([(member, BasicNode::new(address))]);
+            let members = BTreeMap::from([(member, BasicNode::new(address.unwrap_or_default()))]);
             raft.initialize(members).await.map_err(failed)?;
         }
         return Ok(());

@@ -30,6 +30,9 @@ use crate::storage::reserve::Reserve;
 use crate::storage::wal::{Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
 
+/// The member that begins a cluster.
+pub const FIRST_MEMBER: u64 = 1;
+
 /// Where jobs are kept.
 #[derive(Clone)]
 pub enum Durability {
@@ -166,7 +169,7 @@ impl Opening {
     fn open(mut self, sync: SyncPolicy, segment_size_max: u64) -> Result<Parts, OpenError> {
         let identity = self.directory.identity();
         if identity.incarnation == 0 {
-            tracing::warn!(dir = %self.dir.display(), "a new queue begins in this directory");
+            self.tell_beginning(identity.owner);
         }
         if identity.is_complete {
             self.refuse_missing("checkpoints")?;
@@ -233,6 +236,22 @@ impl Opening {
             directory: Some(directory),
             receiving: Some(receiving),
         })
+    }
+
+    /// Only the first member of a cluster begins a queue; others fetch theirs.
+    fn tell_beginning(&self, owner: Owner) {
+        let Owner { cluster, member } = owner;
+        let dir = self.dir.display();
+        if member == FIRST_MEMBER {
+            tracing::warn!(target: "beanpole", %dir, "a new queue begins in this directory");
+            return;
+        }
+        tracing::info!(
+            target: "beanpole",
+            %dir,
+            "this process joins cluster {cluster:032x} as member {member}, and fetches its jobs from \
+             the others"
+        );
     }
 
     fn reserve(&self) -> Result<Arc<Reserve>, OpenError> {

@@ -119,7 +119,7 @@ impl Proposer {
             self.lanes.open(&state.queue);
         });
         self.outbox.restart();
-        tracing::info!(target: "beanpole", term = leader.term, "this member leads");
+        tracing::debug!(term = leader.term, "this member has taken over the lead");
         Ok(self.leads(leader))
     }
 }

@@ -182,7 +182,7 @@ async fn until_ready(node: &mut Node, signals: &mut Signals, hub: &Hub) -> Resul
                 tracing::warn!(
                     target: "beanpole",
                     "not serving yet: still catching up, or no leader takes this member on. Is a majority \
-                     of the members up, and was this one not removed?"
+                     of the members up?"
                 );
                 patience.set(tokio::time::sleep(READY_SOON * 6));
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 
-use super::Cluster;
-use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
+use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, RemovedMessage, kind};
+use super::{Cluster, REMOVED};
 use crate::link::{Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose};
 use crate::queue::LogicalTime;
 
@@ -24,6 +24,11 @@ const READ_INDEX_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long others may take to tell their clocks.
 const CLOCK_LIMIT: Duration = Duration::from_millis(300);
+
+/// How often a member that hears no leader asks whether it was removed, and how long others may take
+/// to answer.
+const REMOVED_INTERVAL: Duration = Duration::from_secs(2);
+const REMOVED_LIMIT: Duration = Duration::from_millis(300);
 
 /// Runs for as long as it is polled.
 pub(super) async fn run(cluster: Arc<Cluster>) {
@@ -44,6 +49,28 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Finds out that this member was removed while it was away: no entry comes to it any more, and the
+/// leader that it knew may lead no more. Every member that has applied its removal knows. Runs for as
+/// long as it is polled.
+pub(super) async fn notice_removal(cluster: Arc<Cluster>) {
+    loop {
+        tokio::time::sleep(REMOVED_INTERVAL).await;
+        if !cluster.leadership.is_somebody() && is_removed(&cluster).await {
+            cluster.fail(REMOVED);
+        }
+    }
+}
+
+/// Whether one of the others says that this member was removed.
+async fn is_removed(cluster: &Cluster) -> bool {
+    let asked = cluster.others().into_iter().map(|(member, address)| async move {
+        let answer = ask(cluster, (member, &address), kind::REMOVED, &[], REMOVED_LIMIT).await?;
+        messages::read::<RemovedMessage>(&answer).ok()
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    answers.into_iter().flatten().any(|answer| answer.is_removed)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,9 @@ const EAGER_MAX: u64 = 100;
 /// After that, one tick in so many.
 const PATIENT_TICKS: u64 = 5;
 
+/// No leader has been heard: ticks count from 1.
+const NEVER: u64 = 0;
+
 /// Nobody has been lost.
 const NOBODY: u64 = 0;
 
@@ -37,7 +40,7 @@ impl Elections {
         Self {
             silence_ticks: ticks(timing.heartbeat * 3),
             calm_ticks: ticks(timing.election_min),
-            heard_at: AtomicU64::new(0),
+            heard_at: AtomicU64::new(NEVER),
             lost: AtomicU64::new(NOBODY),
             term: AtomicU64::new(0),
             calm_until: AtomicU64::new(0),
@@ -50,6 +53,12 @@ impl Elections {
         self.heard_at.store(tick, Ordering::Relaxed);
         self.lost.store(NOBODY, Ordering::Relaxed);
         self.asked.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the leader has answered a short while before `tick`.
+    pub(super) fn is_heard(&self, tick: u64) -> bool {
+        let heard_at = self.heard_at.load(Ordering::Relaxed);
+        heard_at != NEVER && tick <= heard_at + self.silence_ticks
     }
 
     /// The links of `leader` have ended.
@@ -90,6 +99,14 @@ mod tests {
         let elections = elections();
         assert!(!elections.is_due(121, 1, Some(2)));
         assert!(!elections.is_due(129, 1, Some(2)));
+    }
+
+    #[test]
+    fn a_leader_is_heard_for_a_short_while() {
+        let elections = Elections::new(&Timing::default());
+        assert!(!elections.is_heard(1), "none has been heard yet");
+        elections.heard(120);
+        assert!(elections.is_heard(129) && !elections.is_heard(130));
     }
 
     #[test]

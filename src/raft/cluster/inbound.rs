@@ -13,7 +13,7 @@ use super::super::lanes::Offer;
 use super::super::snapshot::{self, Response};
 use super::super::types::TypeConfig;
 use super::Cluster;
-use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, kind};
+use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, RemovedMessage, kind};
 use crate::link::{self, Frame, Link, LinkError, LinkReader, LinkWriter, Peer, Purpose};
 use crate::queue::{LogicalTime, MemberId, Part};
 use crate::storage::wal::EntryId;
@@ -198,6 +198,10 @@ async fn control(cluster: &Cluster, member: u64, frame: &Frame) -> Result<Vec<u8
             let about = messages::read(&frame.body).map_err(text)?;
             cluster.presence.introduced(member, about);
             Ok(Vec::new())
+        }
+        kind::REMOVED => {
+            let is_removed = cluster.is_removed(MemberId(member));
+            Ok(messages::bytes(&RemovedMessage { is_removed }))
         }
         kind::GOODBYE => {
             cluster.presence.goodbye(member);

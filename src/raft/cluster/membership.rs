@@ -47,6 +47,15 @@ const POLL: Duration = Duration::from_millis(10);
 enum Refusal {
     #[error("nobody leads at this moment: is a majority of the members up?")]
     NoLeader,
+    #[error(
+        "this member leads, and hears no majority of the members: bring another one back first"
+    )]
+    NoMajority,
+    #[error(
+        "this server has no [cluster] table, so that it has no others: give it one (listen, \
+         secret_file) and restart it"
+    )]
+    NoTable,
     #[error("the leader, member {0}, does not answer")]
     LeaderSilent(u64),
     #[error("another member leads now")]
@@ -63,6 +72,13 @@ enum Refusal {
     Welcome { address: String, source: link::LinkError },
     #[error("member {0} is the only voter: the cluster would be gone")]
     LastVoter(u64),
+    #[error(
+        "member {member} is the only voter, and nobody else could lead meanwhile: `add {address}` \
+         first, and then `remove {member}`"
+    )]
+    ReplacesLastVoter { member: u64, address: String },
+    #[error("there is no other voter that could lead, or none is heard")]
+    NoSuccessor,
     #[error(
         "only {up} of the {voters} voters that would be left are heard: the majority would be lost"
     )]
@@ -89,15 +105,23 @@ impl Administrator for Administration {
 impl Cluster {
     async fn administer(&self, request: Request) -> Reply {
         let reply = match request {
-            Request::Init => {
-                let reason = "this member is part of a cluster already".to_owned();
-                return Reply::Refused { reason };
-            }
+            Request::Init => return Reply::Refused { reason: self.init_refusal().to_owned() },
             Request::Status => return Reply::Status(self.status().await),
             Request::Check => return self.check().await,
+            _ if !self.meets_others() => Err(Refusal::NoTable),
             other => self.ask_until_led(&other).await,
         };
         reply.unwrap_or_else(|refusal| Reply::Refused { reason: refusal.to_string() })
+    }
+
+    fn init_refusal(&self) -> &'static str {
+        match self.meets_others() {
+            true => "this member is part of a cluster already",
+            false => {
+                "this server has begun already: give it a [cluster] table (listen, secret_file), \
+                 restart it, and `add` the others"
+            }
+        }
     }
 
     /// Asks whoever leads. Right after a start, or when the leader has handed over, there is none for a
@@ -157,12 +181,17 @@ impl Cluster {
 
     async fn change(&self, request: &Request) -> Result<Reply, Refusal> {
         let Ok(_one_at_a_time) = self.changing.try_lock() else { return Err(Refusal::Busy) };
+        // A member that has just begun to lead may not have heard the others yet.
+        until(LEADER_LIMIT, || !self.leads() || self.leads_a_majority()).await;
+        if !self.leads_a_majority() {
+            return Err(if self.leads() { Refusal::NoMajority } else { Refusal::Moved });
+        }
         let text = match request {
             Request::Add { address } => self.add(address).await?,
             Request::Remove { member } | Request::Replace { member, .. }
                 if *member == self.member() =>
             {
-                self.hand_over(None).await?;
+                self.give_up_lead_to_go(request).await?;
                 return Err(Refusal::Moved);
             }
             Request::Remove { member } => self.remove(*member).await?,
@@ -174,6 +203,22 @@ impl Cluster {
         };
         tracing::info!(target: "beanpole", "{text}");
         Ok(Reply::Done { text })
+    }
+
+    /// A leader that is to go lets another lead first, which then removes or replaces it.
+    async fn give_up_lead_to_go(&self, request: &Request) -> Result<(), Refusal> {
+        let member = self.member();
+        if self.voters_without(member).is_empty() {
+            return Err(match request {
+                Request::Replace { address, .. } => {
+                    Refusal::ReplacesLastVoter { member, address: address.clone() }
+                }
+                _ => Refusal::LastVoter(member),
+            });
+        }
+        until(LEADER_LIMIT, || self.furthest_follower().is_some()).await;
+        self.hand_over(None).await?;
+        Ok(())
     }
 
     async fn add(&self, address: &str) -> Result<String, Refusal> {
@@ -203,9 +248,7 @@ impl Cluster {
             return Err(Refusal::Unknown(member));
         }
         let left = self.voters_without(member);
-        if !left.is_empty() {
-            self.require_majority(&left, member).await?;
-        }
+        self.require_majority(&left, member).await?;
         let newcomer = self.take_in(address, Some(member)).await?;
         let wanted = left.into_iter().chain([newcomer]).collect();
         self.let_go(member, ChangeMembers::ReplaceAllVoters(wanted)).await?;
@@ -257,7 +300,7 @@ impl Cluster {
             Some(to) if self.contact(to) != Contact::Heard => return Err(Refusal::NotHeard(to)),
             Some(to) => to,
             None => {
-                let (furthest, _) = self.furthest_follower().ok_or(Refusal::NoLeader)?;
+                let (furthest, _) = self.furthest_follower().ok_or(Refusal::NoSuccessor)?;
                 furthest
             }
         };
@@ -376,7 +419,8 @@ impl Cluster {
             return Contact::Here;
         }
         if !self.leads() {
-            return match self.other_leader().is_some_and(|(leader, _)| leader == member) {
+            let leads = self.other_leader().is_some_and(|(leader, _)| leader == member);
+            return match leads && self.leadership.is_somebody() {
                 true => Contact::Heard,
                 false => Contact::Unknown,
             };
@@ -415,7 +459,10 @@ impl Cluster {
             _ if self.replica.is_open() => PHASE_SERVING,
             _ => PHASE_REPLAYING,
         };
+        // openraft names the last one until another asks for votes.
+        let is_led = self.leadership.is_somebody() || !self.meets_others();
         let (leader, term, mut members) = self.look(|metrics| {
+            let leader = metrics.current_leader.filter(|_| is_led);
             let membership = metrics.membership_config.membership();
             let voters: BTreeSet<u64> = membership.voter_ids().collect();
             let member = |(id, node): (&u64, &BasicNode)| MemberStatus {
@@ -423,7 +470,7 @@ impl Cluster {
                 address: node.addr.clone(),
                 client_address: None,
                 role: match () {
-                    () if metrics.current_leader == Some(*id) => Role::Leader,
+                    () if leader == Some(*id) => Role::Leader,
                     () if voters.contains(id) => Role::Follower,
                     () => Role::Learner,
                 },
@@ -433,7 +480,7 @@ impl Cluster {
                 version: None,
             };
             let members: Vec<_> = membership.nodes().map(member).collect();
-            (metrics.current_leader, metrics.current_term, members)
+            (leader, metrics.current_term, members)
         });
         for member in &mut members {
             member.contact = self.contact(member.id);
@@ -472,6 +519,7 @@ impl Cluster {
         let can_stop = status.leader.is_some() && up >= needed;
         let reason = match status.leader {
             None => "nobody leads at this moment".to_owned(),
+            Some(_) if others.is_empty() => "it is the only voter".to_owned(),
             Some(_) => format!(
                 "{up} of the other {} voters are up to date, {needed} are needed",
                 others.len()

@@ -31,6 +31,7 @@ pub(super) mod kind {
     pub(in super::super) const SNAPSHOT: u8 = 12;
     pub(in super::super) const WELCOME: u8 = 13;
     pub(in super::super) const HELLO: u8 = 14;
+    pub(in super::super) const REMOVED: u8 = 15;
     /// The answer to a request that cannot be carried out; its body is a reason.
     pub(in super::super) const REFUSED: u8 = 255;
 }
@@ -146,6 +147,12 @@ pub(super) struct ReadIndexMessage {
 pub(super) struct ClockMessage {
     pub(super) now: LogicalTime,
     pub(super) is_running: bool,
+}
+
+/// Whether the log says that the member that asks was removed.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct RemovedMessage {
+    pub(super) is_removed: bool,
 }
 
 /// The leader's word to a newcomer: its cluster and its number.

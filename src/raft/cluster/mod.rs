@@ -2,15 +2,16 @@
 //!
 //! `network` and `inbound` carry openraft's calls over links, `messages` has their bytes. `forwarder`
 //! takes this member's ops to the leader. `contact` keeps in touch with it, `lease` says whether this
-//! member may speak for the cluster, `elections` when to ask for a new leader, `presence` what the
-//! leader thinks of the others. `pulse` is the clockwork of all of them. `membership` has the
-//! commands of an operator, `join` the way in.
+//! member may speak for the cluster, `elections` when to ask for a new leader, `leadership` who leads,
+//! `presence` what the leader thinks of the others. `pulse` is the clockwork of all of them.
+//! `membership` has the commands of an operator, `join` the way in.
 
 mod contact;
 mod elections;
 mod forwarder;
 mod inbound;
 pub(super) mod join;
+mod leadership;
 mod lease;
 mod lives;
 mod membership;
@@ -21,6 +22,7 @@ pub(super) mod peers;
 mod presence;
 mod pulse;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -45,30 +47,26 @@ use super::state_machine::{Owner, Replica, StateMachine};
 use super::types::{Metrics, TypeConfig, leading};
 use crate::clock::LogicalClock;
 use crate::link::{self, DialError, Link, MemberPort, Purpose, Us};
+use crate::queue::MemberId;
 use crate::storage::identity::DataDirectory;
 use contact::ReadLink;
 use elections::Elections;
+use leadership::Leadership;
 pub(super) use messages::About;
 use peers::Peers;
 use presence::Presence;
+
+/// What a member says that ends because it was removed.
+const REMOVED: &str = "this member was removed from its cluster";
 
 /// How long dialling another member may take.
 const DIAL_LIMIT: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// What the tasks of a member share.
 pub(super) struct Cluster {
-    pub(super) us: Arc<Us>,
-    pub(super) raft: Raft<TypeConfig, StateMachine>,
-    pub(super) replica: Arc<Replica>,
-    pub(super) owner: Arc<dyn Owner>,
-    pub(super) log: LogStore,
-    pub(super) outbox: Arc<Outbox>,
+    parts: Parts,
     pub(super) lanes: Arc<Lanes>,
-    pub(super) clock: Arc<LogicalClock>,
-    pub(super) life: Arc<Life>,
-    pub(super) lease: Arc<Lease>,
-    pub(super) peers: Arc<Peers>,
-    pub(super) timing: Timing,
+    leadership: Leadership,
     elections: Elections,
     presence: Presence,
     reads: ReadLink,
@@ -78,16 +76,12 @@ pub(super) struct Cluster {
     leaving: Notify,
     failure: Mutex<Option<String>>,
     failed: Notify,
-    about: About,
-    /// Where others dial this member.
-    address: String,
-    receiver: tokio::sync::Mutex<Option<Receiver>>,
     /// One change of the membership at a time.
     changing: tokio::sync::Mutex<()>,
 }
 
-/// What [`Cluster::new`] is made of.
-pub(super) struct ClusterParts {
+/// What a [`Cluster`] is given. Its tasks use it as if it were the cluster's own.
+pub(super) struct Parts {
     pub(super) us: Arc<Us>,
     pub(super) raft: Raft<TypeConfig, StateMachine>,
     pub(super) replica: Arc<Replica>,
@@ -100,33 +94,29 @@ pub(super) struct ClusterParts {
     pub(super) peers: Arc<Peers>,
     pub(super) timing: Timing,
     pub(super) about: About,
-    pub(super) address: String,
-    pub(super) receiver: Option<Receiver>,
+    /// Where others dial this member; `None` when it meets nobody.
+    pub(super) address: Option<String>,
+    pub(super) receiver: tokio::sync::Mutex<Option<Receiver>>,
+}
+
+impl Deref for Cluster {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
 }
 
 impl Cluster {
-    pub(super) fn new(parts: ClusterParts) -> Arc<Self> {
-        let metrics = Mutex::new(parts.raft.metrics());
+    pub(super) fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
-            us: parts.us,
-            replica: parts.replica,
-            owner: parts.owner,
-            log: parts.log,
-            outbox: parts.outbox,
             lanes: Arc::default(),
-            clock: parts.clock,
-            life: parts.life,
-            lease: parts.lease,
-            peers: parts.peers,
+            leadership: Leadership::default(),
             elections: Elections::new(&parts.timing),
             presence: Presence::new(&parts.timing),
-            timing: parts.timing,
-            about: parts.about,
-            address: parts.address,
-            receiver: tokio::sync::Mutex::new(parts.receiver),
             reads: ReadLink::default(),
-            metrics,
-            raft: parts.raft,
+            metrics: Mutex::new(parts.raft.metrics()),
+            parts,
             want_catch_up: Notify::new(),
             leaving: Notify::new(),
             failure: Mutex::new(None),
@@ -146,6 +136,7 @@ impl Cluster {
             tokio::spawn(pulse::catch_up(Arc::clone(self))),
             tokio::spawn(pulse::leave(Arc::clone(self))),
             tokio::spawn(contact::run(Arc::clone(self))),
+            tokio::spawn(contact::notice_removal(Arc::clone(self))),
             tokio::spawn(forwarder::run(Arc::clone(self))),
             tokio::spawn(lives::run(Arc::clone(self), directory)),
         ];
@@ -214,6 +205,18 @@ impl Cluster {
             let others = nodes.filter(|(member, _)| **member != self.member());
             others.map(|(member, node)| (*member, node.addr.clone())).collect()
         })
+    }
+
+    /// Whether the log says, up to where this member has applied it, that `member` was removed.
+    /// That is for good.
+    fn is_removed(&self, member: MemberId) -> bool {
+        self.replica
+            .with_state(|state| state.queue.life(member).is_some_and(|life| life.is_removed))
+    }
+
+    /// Whether this member can be one of several.
+    fn meets_others(&self) -> bool {
+        self.address.is_some()
     }
 
     /// Whether this member leads.

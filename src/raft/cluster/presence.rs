@@ -48,6 +48,12 @@ pub(super) enum Contact {
     Dead,
 }
 
+impl Seen {
+    fn agrees(&self, own: impl Fn(u64) -> Option<u64>) -> Option<bool> {
+        self.digests.iter().rev().find_map(|(index, chain)| Some(own(*index)? == *chain))
+    }
+}
+
 impl Presence {
     pub(super) fn new(timing: &Timing) -> Self {
         Self {
@@ -135,10 +141,25 @@ impl Presence {
         }
     }
 
-    /// The last digests of every member, oldest first.
-    pub(super) fn digests(&self) -> BTreeMap<u64, Vec<(u64, u64)>> {
+    /// Whether a member's newest digest that can be compared is that of this member, which is
+    /// `own` at an index.
+    pub(super) fn agrees(&self, member: u64, own: impl Fn(u64) -> Option<u64>) -> Option<bool> {
+        self.members.lock().get(&member)?.agrees(own)
+    }
+
+    /// As [`Self::agrees`], for each member that can be compared.
+    pub(super) fn verdicts(&self, own: impl Fn(u64) -> Option<u64>) -> Vec<(u64, bool)> {
         let members = self.members.lock();
-        members.iter().map(|(id, seen)| (*id, seen.digests.iter().copied().collect())).collect()
+        members.iter().filter_map(|(id, seen)| Some((*id, seen.agrees(&own)?))).collect()
+    }
+
+    /// Whether all others of `members` have told a digest that the first of them has told too.
+    pub(super) fn agree_with_each_other(&self, members: &[u64]) -> bool {
+        let Some((first, rest)) = members.split_first() else { return false };
+        let seen = self.members.lock();
+        let told = |member: &u64| seen.get(member).map(|seen| &seen.digests);
+        let Some(first) = told(first) else { return false };
+        rest.iter().filter_map(told).all(|other| other.iter().any(|one| first.contains(one)))
     }
 
     /// How a member is doing at `tick`.
@@ -190,5 +211,43 @@ impl Presence {
             seen.told_at = tick;
             part
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn presence() -> Presence {
+        let presence = Presence::new(&Timing::default());
+        for (member, chains) in [(1, [10, 20, 30]), (2, [10, 21, 31]), (3, [10, 21, 31])] {
+            for (index, chain) in (1..).zip(chains) {
+                presence.digest(member, index, chain);
+            }
+        }
+        presence
+    }
+
+    #[test]
+    fn the_newest_digest_that_both_have_counts() {
+        let presence = presence();
+        let own = |index: u64| (index <= 2).then_some(index * 10);
+        assert_eq!(presence.agrees(1, own), Some(true));
+        assert_eq!(presence.agrees(2, own), Some(false));
+        assert_eq!(presence.agrees(2, |index| (index == 1).then_some(10)), Some(true));
+        assert_eq!(presence.agrees(2, |_| None), None, "nothing in common");
+        assert_eq!(presence.agrees(9, own), None, "a member that was never heard");
+        assert_eq!(presence.verdicts(own), [(1, true), (2, false), (3, false)]);
+    }
+
+    #[test]
+    fn two_that_differ_in_the_same_way_agree_with_each_other() {
+        let presence = presence();
+        assert!(presence.agree_with_each_other(&[2, 3]));
+        let strange = Presence::new(&Timing::default());
+        strange.digest(1, 1, 10);
+        strange.digest(2, 1, 11);
+        assert!(!strange.agree_with_each_other(&[1, 2]));
+        assert!(!strange.agree_with_each_other(&[]));
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::MissedTickBehavior;
 
-use super::Cluster;
+use super::leadership::Leader;
 use super::lease::{TICK, ticks};
 use super::presence::Contact;
+use super::{Cluster, REMOVED};
 use crate::queue::{MemberId, Part};
 
 /// A leader whose own log has not got anything onto its disk for so long, while another member has,
@@ -49,7 +50,7 @@ pub(super) async fn leave(cluster: Arc<Cluster>) {
         cluster.leaving.notified().await;
         tokio::time::sleep(LEAVE_AFTER).await;
         if cluster.lease.standing() == super::Standing::Cut {
-            cluster.fail("this member was removed from its cluster");
+            cluster.fail(REMOVED);
         }
     }
 }
@@ -76,6 +77,9 @@ impl Pulse {
             cluster.peers.begin();
         }
         self.led = leads;
+        if cluster.meets_others() {
+            cluster.leadership.observe(tick, cluster.heard_leader(tick));
+        }
         match leads {
             true => self.lead(tick).await,
             false => self.follow(tick).await,
@@ -108,8 +112,8 @@ impl Pulse {
     async fn follow(&mut self, tick: u64) {
         self.unsynced_ticks = 0;
         let cluster = &self.cluster;
-        if cluster.is_removed() {
-            cluster.fail("this member was removed from its cluster");
+        if cluster.is_removed(cluster.life.member()) {
+            cluster.fail(REMOVED);
         }
         let (term, leader, votes) = cluster.look(|metrics| {
             let votes = metrics.membership_config.voter_ids().any(|id| id == cluster.member());
@@ -150,20 +154,31 @@ impl Pulse {
     /// others is told so when it pings; this one looks after itself.
     fn compare_digests(&mut self) {
         let cluster = &self.cluster;
-        let verdicts = cluster.digest_verdicts();
+        let verdicts = cluster.presence.verdicts(|index| cluster.replica.digest_at(index));
         let differing: Vec<u64> =
             verdicts.iter().filter(|(_, agrees)| !agrees).map(|(member, _)| *member).collect();
         if differing.is_empty() || std::mem::replace(&mut self.told_digest, true) {
             return;
         }
         tracing::error!(target: "beanpole", ?differing, "the states of members differ");
-        if differing.len() >= 2 && cluster.agree_with_each_other(&differing) {
+        if differing.len() >= 2 && cluster.presence.agree_with_each_other(&differing) {
             cluster.fail("this member's state differs from that of two others, which agree");
         }
     }
 }
 
 impl Cluster {
+    /// Who leads and is heard at `tick`: this member while it leads a majority, or another.
+    fn heard_leader(&self, tick: u64) -> Option<Leader> {
+        let (leader, term) = self.look(|metrics| (metrics.current_leader, metrics.current_term));
+        let member = leader?;
+        let is_heard = match member == self.member() {
+            true => self.leads_a_majority(),
+            false => self.elections.is_heard(tick),
+        };
+        is_heard.then_some(Leader { member, term })
+    }
+
     /// What the log should say of the members and does not say yet.
     fn words(&self, tick: u64) -> Vec<Part> {
         let members_now: Vec<u64> = self.look(|metrics| {
@@ -184,69 +199,52 @@ impl Cluster {
         })
     }
 
-    /// The voter that has most of the log, and up to where.
+    /// The voter that is heard and has most of the log, and up to where.
     pub(super) fn furthest_follower(&self) -> Option<(u64, u64)> {
+        let tick = self.lease.tick();
+        let is_heard =
+            |member: u64| self.presence.contact(member, &self.peers, tick) == Contact::Heard;
         self.look(|metrics| {
             let replication = metrics.replication.as_ref()?;
             let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-            let others = replication
-                .iter()
-                .filter(|(member, _)| **member != self.member() && voters.contains(member));
+            let others = replication.iter().filter(|(member, _)| {
+                **member != self.member() && voters.contains(member) && is_heard(**member)
+            });
             others
                 .filter_map(|(member, at)| Some((*member, at.as_ref()?.index)))
                 .max_by_key(|(_, index)| *index)
         })
     }
 
-    /// For each member that can be compared: whether its newest digest is that of this member.
-    pub(super) fn digest_verdicts(&self) -> Vec<(u64, bool)> {
-        let digests = self.presence.digests();
-        let verdict = |reports: &[(u64, u64)]| {
-            reports
-                .iter()
-                .rev()
-                .find_map(|(index, chain)| Some(self.replica.digest_at(*index)? == *chain))
-        };
-        digests.iter().filter_map(|(member, reports)| Some((*member, verdict(reports)?))).collect()
-    }
-
-    fn is_removed(&self) -> bool {
-        let member = self.life.member();
-        self.replica
-            .with_state(|state| state.queue.life(member).is_some_and(|life| life.is_removed))
-    }
-
     /// A member that was alone so far may have got an address, or another one: others will dial it.
     async fn correct_address(&self) {
+        let Some(address) = &self.address else { return };
         let is_wrong = self.look(|metrics| {
             let mut nodes = metrics.membership_config.nodes();
             let first = nodes.next();
             nodes.next().is_none()
-                && first.is_some_and(|(id, node)| *id == self.member() && node.addr != self.address)
+                && first.is_some_and(|(id, node)| *id == self.member() && node.addr != *address)
         });
         if !is_wrong {
             return;
         }
-        let node = openraft::BasicNode::new(&self.address);
+        let node = openraft::BasicNode::new(address);
         let change = openraft::ChangeMembers::SetNodes([(self.member(), node)].into());
         if let Err(error) = self.raft.change_membership(change, true).await {
             tracing::warn!(%error, "the address of this member could not be changed yet");
         }
     }
 
-    fn agree_with_each_other(&self, members: &[u64]) -> bool {
-        let digests = self.presence.digests();
-        let Some((first, rest)) = members.split_first() else { return false };
-        rest.iter().all(|other| digests[other].iter().any(|report| digests[first].contains(report)))
-    }
-
     /// As the leader: whether `member` differs from this member and another, which agree.
     pub(super) fn is_odd_one_out(&self, member: u64) -> bool {
+        let own = |index| self.replica.digest_at(index);
+        if self.presence.agrees(member, own) != Some(false) {
+            return false;
+        }
         let tick = self.lease.tick();
         let is_heard =
             |other: u64| self.presence.contact(other, &self.peers, tick) == Contact::Heard;
-        let verdicts = self.digest_verdicts();
-        verdicts.contains(&(member, false))
-            && verdicts.iter().any(|(other, agrees)| *agrees && is_heard(*other))
+        let verdicts = self.presence.verdicts(own);
+        verdicts.iter().any(|(other, agrees)| *agrees && is_heard(*other))
     }
 }
