@@ -1,8 +1,9 @@
 //! `beanpole cluster`, where no member is.
 
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use crate::support::{Ended, Target, run_to_end};
+use crate::support::{Ended, Server, ServerOptions, Target, run_to_end};
 
 #[test]
 fn bad_usage_ends_with_5() {
@@ -28,6 +29,34 @@ fn a_member_that_is_not_there_ends_with_69() {
         assert_eq!(ended.code, Some(69), "{command}: {}", ended.stderr);
         assert!(ended.stderr.contains("admin.sock"), "{}", ended.stderr);
     }
+}
+
+#[test]
+fn a_server_without_the_table_says_what_to_do() {
+    let scratch = tempfile::tempdir().expect("a temporary directory can be made");
+    let data = scratch.path().join("data");
+    let options = ServerOptions { data: Some(data.clone()), ..Default::default() };
+    let mut server = Server::start(Target::Beanpole, options);
+    drop(server.connect());
+    for command in ["init", "add 127.0.0.1:1", "remove 1", "replace 1 127.0.0.1:1", "transfer"] {
+        let ended = cluster(&format!("{command} --data-dir {}", data.display()));
+        assert_eq!(ended.code, Some(1), "{command}: {}", ended.stderr);
+        assert!(ended.stdout.contains("[cluster] table"), "{command}: {}", ended.stdout);
+        assert!(ended.stdout.contains("restart it"), "{command}: {}", ended.stdout);
+    }
+    let ended = cluster(&format!("check --data-dir {}", data.display()));
+    assert_eq!(ended.stdout, "cannot be stopped: it is the only voter\n");
+}
+
+#[test]
+fn a_frozen_member_is_told_from_one_that_is_not_there() {
+    let scratch = tempfile::tempdir().expect("a temporary directory can be made");
+    // Nobody accepts.
+    let socket = UnixListener::bind(scratch.path().join("admin.sock")).expect("a short path");
+    let ended = cluster(&format!("status --data-dir {}", scratch.path().display()));
+    assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+    assert!(ended.stderr.contains("frozen or hangs"), "{}", ended.stderr);
+    drop(socket);
 }
 
 fn cluster(line: &str) -> Ended {

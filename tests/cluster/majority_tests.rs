@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::scene::expect;
+use super::scene::{expect, lead};
 use crate::support::{Cluster, PATIENCE, alone};
 
 const CLOSED_WITHIN: Duration = Duration::from_secs(6);
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 #[test]
 fn the_last_of_three_closes_its_clients_and_comes_back_by_itself() {
@@ -79,4 +80,38 @@ fn a_member_without_a_majority_ends_when_it_is_asked() {
         (0..3).for_each(|member| cluster.spawn(member));
         cluster.wait_in_step();
     }
+}
+
+#[test]
+fn each_member_says_who_leads_and_the_last_one_that_nobody_does() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let next = cluster.follower_beside(0);
+    let (id, last) = (cluster.id(next), 3 - next);
+    for member in 0..3 {
+        let is_told = |it: &mut Cluster| it.log(member).contains(" member 1 leads now term=1\n");
+        cluster.wait_for("a word on the first leader", TOLD_WITHIN, is_told);
+    }
+    for newcomer in 1..3 {
+        let log = cluster.log(newcomer);
+        assert!(!log.contains("WARN") && log.contains("joins cluster"), "{log}");
+    }
+    lead(&mut cluster, next);
+    for member in 0..3 {
+        let words = format!(" member {id} leads now term=");
+        cluster
+            .wait_for("a word on the next one", TOLD_WITHIN, |it| it.log(member).contains(&words));
+    }
+    assert!(!cluster.log(last).contains("nobody leads"), "{}", cluster.log(last));
+    cluster.kill(0);
+    cluster.kill(next);
+    cluster.wait_for("a word on the end of the last one", TOLD_WITHIN, |it| {
+        it.log(last).contains("nobody leads")
+    });
+    let view = cluster.status(last).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(view.leader, None, "{view:?}");
+    assert!(view.members.iter().all(|member| member.role != "leader"), "{view:?}");
+    let remove = serde_json::json!({"do": "remove", "member": 1});
+    let reason = cluster.change(last, &remove).expect_err("it is refused");
+    assert!(reason.starts_with("nobody leads"), "{reason}");
 }

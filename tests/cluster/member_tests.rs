@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::scene::{Keepers, RESUMES_WITHIN, expect, next, under_load};
+use super::scene::{Keepers, RESUMES_WITHIN, expect, lead, next, under_load};
 use crate::support::{Cluster, Load, alone, cluster_command};
 
 #[test]
@@ -170,4 +170,46 @@ fn check_tells_by_exit_status_whether_a_member_may_stop() {
     let status = status.expect("the program runs").stdout;
     let status: serde_json::Value = serde_json::from_slice(&status).expect("a line of JSON");
     assert_eq!(status["members"].as_array().map(Vec::len), Some(3), "{status}");
+}
+
+#[test]
+fn a_member_that_was_removed_while_it_was_away_learns_so_when_it_is_back() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let away = cluster.follower_beside(leader);
+    let other = 3 - leader - away;
+    let id = cluster.id(away);
+    cluster.kill(away);
+    let removed = cluster.change(leader, &json!({"do": "remove", "member": id}));
+    removed.unwrap_or_else(|why| panic!("remove: {why}\n{}", cluster.logs()));
+    // The leader that it knows leads no more: nobody takes its pings for those of a member.
+    lead(&mut cluster, other);
+    cluster.spawn(away);
+    let ended = cluster.wait_for_end(away, Duration::from_secs(15));
+    let log = cluster.log(away);
+    assert_eq!(ended.and_then(|status| status.code()), Some(78), "{log}");
+    assert!(log.contains("ERROR beanpole: this member was removed from its cluster"), "{log}");
+}
+
+#[test]
+fn the_only_voter_is_told_why_it_cannot_go() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(1);
+    let newcomer = cluster.newcomer();
+    let refused = |cluster: &Cluster, request: serde_json::Value| {
+        cluster.change(0, &request).expect_err("it is refused")
+    };
+    let reason = cluster.replace(0, 1, newcomer).expect_err("it is refused");
+    assert!(reason.starts_with("member 1 is the only voter"), "{reason}");
+    assert!(reason.contains("`add ") && reason.contains("`remove 1`"), "{reason}");
+    let reason = refused(&cluster, json!({"do": "remove", "member": 1}));
+    assert_eq!(reason, "member 1 is the only voter: the cluster would be gone");
+    let reason = refused(&cluster, json!({"do": "transfer", "to": null}));
+    assert_eq!(reason, "there is no other voter that could lead, or none is heard");
+    // What it is told to do does it.
+    cluster.add(0, newcomer).unwrap_or_else(|why| panic!("add: {why}"));
+    let removed = cluster.change(0, &json!({"do": "remove", "member": 1}));
+    removed.unwrap_or_else(|why| panic!("remove: {why}\n{}", cluster.logs()));
+    expect(&mut cluster.client(newcomer), "list-tube-used", "USING default");
 }

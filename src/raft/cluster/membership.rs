@@ -164,7 +164,8 @@ impl Cluster {
     }
 
     async fn pass_on(&self, request: &Request) -> Result<Reply, Refusal> {
-        let (leader, address) = self.other_leader().ok_or(Refusal::NoLeader)?;
+        let known = self.other_leader().filter(|_| self.leadership.is_somebody());
+        let (leader, address) = known.ok_or(Refusal::NoLeader)?;
         let silent = || Refusal::LeaderSilent(leader);
         let body = serde_json::to_vec(request).map_err(|_| silent())?;
         let limit = match request {
