@@ -31,12 +31,12 @@ fn status_text(status: &ClusterStatus) -> String {
     }
     let ClusterStatus { cluster, this_member, term, phase, .. } = status;
     let leader = match status.leader {
-        Some(leader) => format!("leader {leader}"),
-        None => format!("nobody leads, as far as member {this_member} knows"),
+        Some(leader) => format!("leader {leader},"),
+        None => format!("nobody leads as far as member {this_member} knows;"),
     };
     let jobs = shown(status.jobs);
     let mut text = format!(
-        "cluster {cluster}, member {this_member}: {phase}\n{leader}, term {term}, jobs {jobs}\n"
+        "cluster {cluster}, member {this_member}: {phase}\n{leader} term {term}, jobs {jobs}\n"
     );
     let rows = status.members.iter().map(|member| cells(member, *this_member));
     let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect();
@@ -140,7 +140,7 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
         };
         let text = text(&Reply::Status(status));
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[1], "nobody leads, as far as member 2 knows, term 7, jobs 12", "{text}");
+        assert_eq!(lines[1], "nobody leads as far as member 2 knows; term 7, jobs 12", "{text}");
     }
 
     #[test]

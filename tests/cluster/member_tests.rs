@@ -140,6 +140,8 @@ fn what_is_unsafe_is_refused_with_a_reason() {
     refused(&cluster, json!({"do": "transfer", "to": 99}));
     refused(&cluster, json!({"do": "replace", "member": 99, "address": "127.0.0.1:1"}));
     refused(&cluster, json!({"do": "add", "address": "127.0.0.1:1"}));
+    let reason = refused(&cluster, json!({"do": "add", "address": "somewhere"}));
+    assert_eq!(reason, "somewhere is no address: HOST:PORT is wanted");
     // Two are left of three: without one of them there is no majority of the three.
     let ids: Vec<u64> = (0..3).map(|member| cluster.id(member)).collect();
     cluster.kill(2);

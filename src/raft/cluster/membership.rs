@@ -47,10 +47,8 @@ const POLL: Duration = Duration::from_millis(10);
 enum Refusal {
     #[error("nobody leads at this moment: is a majority of the members up?")]
     NoLeader,
-    #[error(
-        "this member leads, and hears no majority of the members: bring another one back first"
-    )]
-    NoMajority,
+    #[error("member {0} led, and hears no majority of the members: bring another one back first")]
+    NoMajority(u64),
     #[error(
         "this server has no [cluster] table, so that it has no others: give it one (listen, \
          secret_file) and restart it"
@@ -66,6 +64,8 @@ enum Refusal {
     Unknown(u64),
     #[error("{0} is a member already, as number {1}")]
     AlreadyThere(String, u64),
+    #[error("{0} is no address: HOST:PORT is wanted")]
+    NoAddress(String),
     #[error("{address} does not let itself be taken in: {source}")]
     Join { address: String, source: link::DialError },
     #[error("{address} did not take its number: {source}")]
@@ -185,7 +185,10 @@ impl Cluster {
         // A member that has just begun to lead may not have heard the others yet.
         until(LEADER_LIMIT, || !self.leads() || self.leads_a_majority()).await;
         if !self.leads_a_majority() {
-            return Err(if self.leads() { Refusal::NoMajority } else { Refusal::Moved });
+            return Err(match self.leads() {
+                true => Refusal::NoMajority(self.member()),
+                false => Refusal::Moved,
+            });
         }
         let text = match request {
             Request::Add { address } => self.add(address).await?,
@@ -321,6 +324,10 @@ impl Cluster {
     /// Gives a waiting process a number and brings it up to date as a learner. It may be where
     /// `replaced` was, whose disk is lost.
     async fn take_in(&self, address: &str, replaced: Option<u64>) -> Result<u64, Refusal> {
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none_or(|port| port == 0) {
+            return Err(Refusal::NoAddress(address.to_owned()));
+        }
         let mut others = self.others().into_iter().filter(|(member, _)| Some(*member) != replaced);
         if let Some((member, _)) = others.find(|(_, there)| there == address) {
             // One that did not catch up in time is a learner still, and may be asked for again.
@@ -522,7 +529,7 @@ impl Cluster {
             None => "nobody leads at this moment".to_owned(),
             Some(_) if others.is_empty() => "it is the only voter".to_owned(),
             Some(_) => format!(
-                "{up} of the other {} voters are up to date, {needed} are needed",
+                "up to date are {up} of the other voters, of which there are {}; {needed} are needed",
                 others.len()
             ),
         };
