@@ -63,7 +63,14 @@ impl Client {
         self.consumed = 0;
         let filled = self.received.len();
         self.received.resize(filled + READ_SIZE_BYTES, 0);
-        let count = self.stream.read(&mut self.received[filled..])?;
+        let read = loop {
+            match self.stream.read(&mut self.received[filled..]) {
+                // A read with a timeout is never begun again by the kernel.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        let count = read?;
         self.received.truncate(filled + count);
         if count == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server hung up"));

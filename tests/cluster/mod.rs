@@ -9,6 +9,7 @@
 //! - Cables need root, `ip` and network namespaces, a disk that hangs needs strace.
 
 mod change_tests;
+mod client_tests;
 mod cut_tests;
 mod dead_tests;
 mod entry_tests;

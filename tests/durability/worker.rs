@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ledger::{Job, Place, Progress, body};
-use crate::support::{Client, PATIENCE, Random, Target};
+use crate::support::{Client, Random, Target};
 
 /// Jobs a worker keeps before it only works them off.
 const LIVE_JOBS_MAX: usize = 100;
@@ -106,7 +106,7 @@ impl Worker {
         }
         client.send(&bytes)?;
         for index in first..self.jobs.len() {
-            let reply = reply(client)?;
+            let reply = client.reply_line()?;
             let id = reply.strip_prefix("INSERTED ").and_then(|id| id.parse().ok());
             let refused = || io::Error::other(format!("a put is answered {reply}"));
             self.jobs[index].id = Some(id.ok_or_else(refused)?);
@@ -151,7 +151,7 @@ impl Worker {
         };
         job.place = Place::Unsure;
         client.send(format!("{command}\r\n").as_bytes())?;
-        let reply = reply(client)?;
+        let reply = client.reply_line()?;
         let is_done =
             ["RESERVED", "RELEASED", "BURIED", "KICKED"].iter().any(|word| reply.starts_with(word));
         if !is_done {
@@ -164,7 +164,7 @@ impl Worker {
     fn delete(&mut self, client: &mut Client, index: usize, id: u64) -> io::Result<()> {
         self.jobs[index].delete = Progress::Sent;
         client.send(format!("delete {id}\r\n").as_bytes())?;
-        let reply = reply(client)?;
+        let reply = client.reply_line()?;
         if reply != "DELETED" {
             return Err(io::Error::other(format!("delete {id} is answered {reply}")));
         }
@@ -175,9 +175,4 @@ impl Worker {
     fn priority(&mut self) -> u32 {
         u32::try_from(self.random.within(0..2000)).expect("a small number")
     }
-}
-
-fn reply(client: &mut Client) -> io::Result<String> {
-    let reply = client.reply(PATIENCE).ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
 }

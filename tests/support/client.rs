@@ -20,7 +20,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Client {
     stream: Stream,
     unread: Vec<u8>,
-    ended: bool,
+    /// Nothing more can be received; an unexpected end of file if the server closed.
+    ended: Option<io::ErrorKind>,
 }
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Client {
     }
 
     fn over(stream: Stream) -> Self {
-        Self { stream, unread: Vec::new(), ended: false }
+        Self { stream, unread: Vec::new(), ended: None }
     }
 
     /// Sends `bytes` in one write.
@@ -87,31 +88,27 @@ impl Client {
 
     /// Waits for more bytes: false when none came within `timeout` or the server closed.
     pub(crate) fn receive(&mut self, timeout: Duration) -> bool {
-        if self.ended {
+        if self.ended.is_some() {
             return false;
         }
+        let deadline = now() + timeout;
         let mut buffer = [0; 16 * 1024];
-        // Zero would mean no timeout at all.
-        let timeout = Some(timeout.max(Duration::from_millis(1)));
-        let received = match &mut self.stream {
-            Stream::Tcp(stream) => {
-                stream.set_read_timeout(timeout).and_then(|()| stream.read(&mut buffer))
-            }
-            Stream::Unix(stream) => {
-                stream.set_read_timeout(timeout).and_then(|()| stream.read(&mut buffer))
+        let ended = loop {
+            match self.stream.read_within(deadline.saturating_duration_since(now()), &mut buffer) {
+                Ok(0) => break io::ErrorKind::UnexpectedEof,
+                Ok(count) => {
+                    self.unread.extend_from_slice(&buffer[..count]);
+                    return true;
+                }
+                // A read with a timeout is never begun again by the kernel. The signal may be for
+                // another thread: that a child of that one has ended, while it starts the next.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => return false,
+                Err(error) => break error.kind(),
             }
         };
-        match received {
-            Ok(count) if count > 0 => {
-                self.unread.extend_from_slice(&buffer[..count]);
-                true
-            }
-            Err(error) if is_timeout(&error) => false,
-            Ok(_) | Err(_) => {
-                self.ended = true;
-                false
-            }
-        }
+        self.ended = Some(ended);
+        false
     }
 
     /// Waits until `count` bytes are unread.
@@ -153,7 +150,17 @@ impl Client {
     /// Sends `command`, a line without its end, and waits for the reply.
     pub(crate) fn ask(&mut self, command: &str) -> io::Result<String> {
         self.send(format!("{command}\r\n").as_bytes())?;
-        let reply = self.reply(PATIENCE).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.reply_line()
+    }
+
+    /// Waits for a reply that must come, and returns it without its line end.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` when there is none; `UnexpectedEof` when the server has closed.
+    pub(crate) fn reply_line(&mut self) -> io::Result<String> {
+        let reply = self.reply(PATIENCE);
+        let reply = reply.ok_or(self.ended.unwrap_or(io::ErrorKind::TimedOut))?;
         Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
     }
 
@@ -163,18 +170,35 @@ impl Client {
         bytes.extend_from_slice(body);
         bytes.extend_from_slice(b"\r\n");
         self.send(&bytes)?;
-        let reply = self.reply(PATIENCE).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
+        self.reply_line()
     }
 
     /// True when no byte came for the whole of `duration` and the server did not close either.
     pub(crate) fn is_silent_for(&mut self, duration: Duration) -> bool {
-        self.unread.is_empty() && !self.receive(duration) && !self.ended
+        self.unread.is_empty() && !self.receive(duration) && self.ended.is_none()
     }
 
     /// True when the server closed the connection within `timeout`, with nothing left to read.
     pub(crate) fn is_closed_within(&mut self, timeout: Duration) -> bool {
-        self.unread.is_empty() && !self.receive(timeout) && self.ended
+        self.unread.is_empty() && !self.receive(timeout) && self.ended.is_some()
+    }
+}
+
+impl Stream {
+    /// Reads what is there, or comes within `timeout`.
+    fn read_within(&mut self, timeout: Duration, buffer: &mut [u8]) -> io::Result<usize> {
+        // Zero would mean no timeout at all.
+        let timeout = Some(timeout.max(Duration::from_millis(1)));
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.read(buffer)
+            }
+            Self::Unix(stream) => {
+                stream.set_read_timeout(timeout)?;
+                stream.read(buffer)
+            }
+        }
     }
 }
 

@@ -261,7 +261,7 @@ impl TrafficClient {
         let mut answered = 0;
         let result = client.send(&commands).and_then(|()| {
             for &key in &keys {
-                let reply = reply(client)?;
+                let reply = client.reply_line()?;
                 let id = reply.strip_prefix("INSERTED ").and_then(|id| id.parse().ok());
                 let id = id.ok_or_else(|| wrong("put", &reply))?;
                 answered += 1;
@@ -280,7 +280,7 @@ impl TrafficClient {
         client.send(&b"reserve\r\n".repeat(self.load.depth))?;
         let mut ids = Vec::with_capacity(self.load.depth);
         for _ in 0..self.load.depth {
-            let reply = reply(client)?;
+            let reply = client.reply_line()?;
             let (id, key) = job_of(reply.as_bytes()).map_err(io::Error::other)?;
             self.note(begun, What::Handed { key, id });
             ids.push(id);
@@ -294,7 +294,7 @@ impl TrafficClient {
         let mut answered = 0;
         let result = client.send(commands.as_bytes()).and_then(|()| {
             for &id in ids {
-                let reply = reply(client)?;
+                let reply = client.reply_line()?;
                 if reply != "DELETED" {
                     return Err(wrong(&format!("delete {id}"), &reply));
                 }
@@ -327,11 +327,6 @@ impl TrafficClient {
     fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-}
-
-fn reply(client: &mut Client) -> io::Result<String> {
-    let reply = client.reply(PATIENCE).ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
 }
 
 fn wrong(command: &str, reply: &str) -> io::Error {
