@@ -252,7 +252,7 @@ impl Replica {
                 if let Some(life) = state.queue.life(signature.member) {
                     self.outbox.applied(life.incarnation, life.last);
                     if life.is_over && life.incarnation == signature.incarnation {
-                        self.end_life();
+                        self.life_ended();
                     }
                 }
                 self.entry_at.store(state.queue.now().0, Ordering::Release);
@@ -319,11 +319,21 @@ impl Replica {
         self.end_life();
     }
 
-    /// Nothing more is said to clients; another life is begun when there is time.
-    fn end_life(&self) {
-        if self.life.end() {
+    /// The log says so: the cluster took this member for dead, or it was removed.
+    fn life_ended(&self) {
+        if self.end_life() {
+            tracing::warn!("the cluster has given this member up: its clients are closed");
+        }
+    }
+
+    /// Nothing more is said to clients; another life is begun when there is time. Returns false when
+    /// the present one was over already.
+    fn end_life(&self) -> bool {
+        let ends = self.life.end();
+        if ends {
             self.owner.close_all();
         }
+        ends
     }
 }
 

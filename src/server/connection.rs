@@ -6,8 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use beanpole_protocol::CommandDecoder;
 use bytes::BytesMut;
@@ -37,8 +36,21 @@ pub(super) struct Connection {
     stream: Stream,
     line: Mutex<Line>,
     wake: Notify,
-    /// The client is gone: replies have nowhere to go.
-    broken: AtomicBool,
+    /// Replies have nowhere to go any more, and why.
+    broken: OnceLock<End>,
+}
+
+/// Why a connection has ended, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client has left, and what it asked for before is answered.
+    Left,
+    /// The server ends, and what the client asked for before is answered.
+    Stopped,
+    /// This member has closed its clients.
+    Cut,
+    /// The socket has failed; the error was told when it did.
+    Broken,
 }
 
 /// What the mutex of a connection guards.
@@ -87,7 +99,7 @@ impl Connection {
             stream,
             line: Mutex::new(line),
             wake: Notify::new(),
-            broken: AtomicBool::new(false),
+            broken: OnceLock::new(),
         }
     }
 
@@ -128,8 +140,7 @@ impl Connection {
                 Ok(count) => line.pipeline.sent(count),
                 Err(error) => {
                     if !is_passing(&error) {
-                        tracing::debug!(connection = self.number.0, %error, "broken");
-                        self.broken.store(true, Ordering::Relaxed);
+                        self.fail(&error);
                     }
                     return;
                 }
@@ -139,24 +150,29 @@ impl Connection {
 
     /// Ends the connection without another word.
     pub(super) fn cut(&self) {
-        self.broken.store(true, Ordering::Relaxed);
+        self.broken.get_or_init(|| End::Cut);
         self.wake.notify_one();
+    }
+
+    fn fail(&self, error: &io::Error) -> End {
+        tracing::debug!(connection = self.number.0, %error, "broken");
+        *self.broken.get_or_init(|| End::Broken)
     }
 
     /// Whether there is nobody to be answered.
     pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.broken.get().is_some()
     }
 
     /// Serves the client until it leaves, or the server stops, and everything it asked for before
-    /// is answered.
-    pub(super) async fn serve(self: Arc<Self>, hub: Arc<Hub>) {
+    /// is answered. Returns why it ended.
+    pub(super) async fn serve(self: Arc<Self>, hub: Arc<Hub>) -> End {
         let mut decoder = CommandDecoder::new(hub.job_size_max());
         let mut buffer = BytesMut::new();
         let mut input = Input::Open;
         loop {
-            if self.is_broken() {
-                return;
+            if let Some(end) = self.broken.get() {
+                return *end;
             }
             if hub.is_stopping() {
                 input = Input::Ended;
@@ -172,8 +188,11 @@ impl Connection {
             if let Some(ask) = asked {
                 hub.want_read(self.number, ask);
             }
-            if self.is_broken() || self.is_finished(&hub, input) {
-                return;
+            if let Some(end) = self.broken.get() {
+                return *end;
+            }
+            if self.is_finished(&hub, input) {
+                return if hub.is_stopping() { End::Stopped } else { End::Left };
             }
             if held_up && !self.with_line(|line| line.pipeline.is_full()) {
                 continue;
@@ -184,10 +203,7 @@ impl Connection {
                     self.end_wait(&hub);
                 }
                 Ok(Woken::Other) => {}
-                Err(error) => {
-                    tracing::debug!(connection = self.number.0, %error, "broken");
-                    return;
-                }
+                Err(error) => return self.fail(&error),
             }
         }
     }

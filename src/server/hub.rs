@@ -68,6 +68,7 @@ impl Hub {
     pub(super) async fn serve(self: Arc<Self>, stream: Stream) {
         if self.life.is_over() || self.turns_away.load(Ordering::Relaxed) {
             // Nobody could answer it: it finds another member, or this one again in a moment.
+            tracing::debug!("turned away");
             return;
         }
         let number = ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed));
@@ -75,9 +76,9 @@ impl Hub {
         self.connections.lock().insert(number, Arc::clone(&connection));
         self.local.unopened.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(connection = number.0, "connected");
-        Arc::clone(&connection).serve(Arc::clone(&self)).await;
+        let end = Arc::clone(&connection).serve(Arc::clone(&self)).await;
         self.leave(&connection);
-        tracing::debug!(connection = number.0, "gone");
+        tracing::debug!(connection = number.0, ?end, "gone");
     }
 
     /// Sends an op on its way into the log.
@@ -228,7 +229,11 @@ impl Owner for Hub {
     }
 
     fn close_all(&self) {
-        self.connections.lock().values().for_each(|connection| connection.cut());
+        {
+            let connections = self.connections.lock();
+            tracing::debug!(connections = connections.len(), "all clients are closed");
+            connections.values().for_each(|connection| connection.cut());
+        }
         self.touched.lock().clear();
     }
 }
