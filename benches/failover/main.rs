@@ -73,7 +73,8 @@ fn lose_again_and_again(
         ClusterOptions { place: Some(place), segment_size: None, has_cables, ..Default::default() };
     let mut cluster = Cluster::start_with(options_of_cluster)?;
     for number in 1..=options.rounds() {
-        let outcome = round::run(&mut cluster, fault, role, number)?;
+        let outcome = round::run(&mut cluster, fault, role, number);
+        let outcome = outcome.inspect_err(|_| eprintln!("{}", cluster.logs()))?;
         eprintln!("{}", report::progress(fault, role, number, &outcome));
         if !outcome.verdict.is_clean() {
             eprintln!("{:#?}\n{}", outcome.verdict, cluster.logs());
