@@ -133,6 +133,11 @@ impl Lanes {
         }
     }
 
+    /// How many ops wait here.
+    pub(super) fn waiting_ops(&self) -> usize {
+        self.inner.lock().lanes.values().map(|lane| lane.weight.ops).sum()
+    }
+
     /// Adds parts to an entry that holds `weight` already, until it is full.
     pub(super) fn fill(&self, parts: &mut Vec<Part>, weight: &mut Weight) {
         let mut inner = self.inner.lock();

@@ -116,6 +116,11 @@ impl Outbox {
         Some(part)
     }
 
+    /// How many ops wait to be sent for the first time.
+    pub(super) fn waiting_ops(&self) -> usize {
+        self.lanes.lock().waiting.len()
+    }
+
     /// What was sent came to nothing, or nobody knows: everything not seen applied is sent again.
     pub fn restart(&self) {
         let mut lanes = self.lanes.lock();

@@ -23,9 +23,15 @@ use super::types::{Command, LeaderId, Metrics, TypeConfig, leading};
 use crate::clock::LogicalClock;
 use crate::queue::{Batch, LogicalTime, Part};
 
-/// How many entries are under way at once. More makes smaller entries and gains nothing
-/// (storage-figures 4).
-const PROPOSALS_MAX: usize = 2;
+/// How many entries are under way at once, whatever they carry. More makes smaller entries, and an
+/// entry costs each member some wake-ups (storage-figures 4).
+const PROPOSALS_ALWAYS: usize = 2;
+
+/// How many entries are under way at most: those beyond [`PROPOSALS_ALWAYS`] are well filled.
+const PROPOSALS_MAX: usize = 4;
+
+/// How many ops a well-filled entry carries at least.
+const FILLED_OPS: usize = 128;
 
 /// How long to wait before proposing again after a refusal, or asking again who leads.
 const RETRY: Duration = Duration::from_millis(5);
@@ -167,7 +173,7 @@ impl<'a> Term<'a> {
         while self.proposer.leads(self.leader) {
             // One reading for both questions: a deadline that passes between two would be slept over.
             let now = self.proposer.clock.now();
-            while self.under_way.len() < PROPOSALS_MAX {
+            while self.has_room() {
                 let Some(batch) = self.next_batch(now) else { break };
                 self.propose(batch).await?;
             }
@@ -177,6 +183,16 @@ impl<'a> Term<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether another entry may be under way.
+    fn has_room(&self) -> bool {
+        let Proposer { outbox, lanes, .. } = self.proposer;
+        match self.under_way.len() {
+            few if few < PROPOSALS_ALWAYS => true,
+            many if many >= PROPOSALS_MAX => false,
+            _ => outbox.waiting_ops() + lanes.waiting_ops() >= FILLED_OPS,
+        }
     }
 
     fn next_batch(&mut self, now: LogicalTime) -> Option<Batch> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use openraft::ReadPolicy;
-use openraft::raft::{AppendEntriesResponse, StreamAppendError};
+use openraft::errors::Fatal;
+use openraft::raft::{AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 use tokio::sync::mpsc;
 
 use super::super::encoding;
@@ -24,6 +25,10 @@ const APPENDS_MAX: usize = 8;
 
 /// How long a member that has just connected may have to wait until this one has begun to lead.
 const LEAD_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long an answer that says the same as the one before, to a request that only brought news of
+/// what is committed, waits for one that says more: it would wake the leader for nothing.
+const NO_NEWS_HELD: Duration = Duration::from_millis(5);
 
 type Append = openraft::raft::AppendEntriesRequest<TypeConfig>;
 
@@ -60,16 +65,39 @@ async fn serve_appends(cluster: &Arc<Cluster>, link: Link) -> Result<(), LinkErr
     });
     let mut answers = std::pin::pin!(cluster.raft.stream_append(requests));
     let answering = async {
-        while let Some(Ok(answer)) = answers.next().await {
+        let mut told = None;
+        while let Some(answer) = next_answer(&mut writer, &mut answers).await? {
             writer.feed(kind::APPEND, 0, &messages::appended(&answer));
-            writer.flush().await?;
+            let tells = answer.ok();
+            if tells.is_none() || tells != told {
+                writer.flush().await?;
+            }
+            told = tells;
         }
-        Ok(())
+        writer.flush().await
     };
     tokio::select! {
         ended = reading => ended,
         ended = answering => ended,
     }
+}
+
+/// The next answer of openraft; `None` after the last. What has been fed before leaves by then or
+/// after [`NO_NEWS_HELD`].
+async fn next_answer<S>(
+    writer: &mut LinkWriter,
+    answers: &mut S,
+) -> Result<Option<StreamAppendResult<TypeConfig>>, LinkError>
+where
+    S: Stream<Item = Result<StreamAppendResult<TypeConfig>, Fatal<TypeConfig>>> + Unpin,
+{
+    if writer.buffered() > 0 {
+        match tokio::time::timeout(NO_NEWS_HELD, answers.next()).await {
+            Ok(next) => return Ok(next.and_then(Result::ok)),
+            Err(_) => writer.flush().await?,
+        }
+    }
+    Ok(answers.next().await.and_then(Result::ok))
 }
 
 async fn read_appends(
