@@ -34,6 +34,9 @@ const DEADLINE_NEVER: u64 = u64::MAX;
 /// The most entries whose digests are kept to be compared with those of other members.
 const DIGESTS_MAX: usize = 4096;
 
+/// Of the entries that a member applies while it goes on, it tells the digest of one in so many.
+const DIGEST_TOLD_EVERY: u64 = 64;
+
 /// The holder of a member's client connections.
 ///
 /// It is called while entries are applied, on the thread that applies, and must not block.
@@ -209,9 +212,16 @@ impl Replica {
         self.outbox.begin_life();
     }
 
-    /// Up to where this member has applied, and its running digest there.
-    pub(super) fn digest(&self) -> (u64, u64) {
-        self.with_state(|state| (self.applied_index(), state.queue.chain()))
+    /// An entry and the running digest after it, for others to compare: the last one applied, if it
+    /// is `stood_at`. A member that goes on tells of an entry that others tell of too, or under load
+    /// no two would ever tell of the same.
+    pub(super) fn digest_to_tell(&self, stood_at: u64) -> (u64, u64) {
+        let (applied, chain) = self.with_state(|state| (self.applied_index(), state.queue.chain()));
+        let shared = applied - applied % DIGEST_TOLD_EVERY;
+        match applied == stood_at {
+            true => (applied, chain),
+            false => self.digest_at(shared).map_or((applied, chain), |chain| (shared, chain)),
+        }
     }
 
     /// The running digest after the entry at `index`, if that was a short while ago.

@@ -98,9 +98,10 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
     writer.feed(kind::HELLO, 0, &messages::bytes(&cluster.about));
     writer.flush().await?;
     reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
-    let mut leaves = false;
+    let (mut leaves, mut stood_at) = (false, 0);
     while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
-        let pong = ping(cluster, &mut reader, &mut writer).await?;
+        let pong = ping(cluster, stood_at, &mut reader, &mut writer).await?;
+        stood_at = cluster.replica.applied_index();
         if pong.removed && !std::mem::replace(&mut leaves, true) {
             leave(cluster, &mut reader, &mut writer).await?;
         }
@@ -146,10 +147,11 @@ async fn leave(
 
 async fn ping(
     cluster: &Cluster,
+    stood_at: u64,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
 ) -> Result<Pong, ContactError> {
-    let (applied, chain) = cluster.replica.digest();
+    let (applied, chain) = cluster.replica.digest_to_tell(stood_at);
     let incarnation = cluster.life.signature().incarnation;
     let ping = Ping { sent: cluster.lease.tick(), incarnation, applied, chain };
     writer.feed(kind::PING, 0, &messages::bytes(&ping));

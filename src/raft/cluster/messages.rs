@@ -114,7 +114,7 @@ pub(super) struct Ping {
     /// When it was sent, in the sender's ticks.
     pub(super) sent: u64,
     pub(super) incarnation: Incarnation,
-    /// Up to where it has applied, and its running digest there.
+    /// An entry that it has applied, and its running digest there.
     pub(super) applied: u64,
     pub(super) chain: u64,
 }

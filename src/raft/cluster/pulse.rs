@@ -156,15 +156,25 @@ impl Pulse {
         let cluster = &self.cluster;
         let verdicts = cluster.presence.verdicts(|index| cluster.replica.digest_at(index));
         let differing: Vec<u64> =
-            verdicts.iter().filter(|(_, agrees)| !agrees).map(|(member, _)| *member).collect();
-        if differing.is_empty() || std::mem::replace(&mut self.told_digest, true) {
+            verdicts.iter().filter(|it| !it.agrees).map(|it| it.member).collect();
+        if differing.is_empty() {
             return;
         }
-        tracing::error!(target: "beanpole", ?differing, "the states of members differ");
-        if differing.len() >= 2 && cluster.presence.agree_with_each_other(&differing) {
+        if !std::mem::replace(&mut self.told_digest, true) {
+            tracing::error!(target: "beanpole", ?differing, "the states of members differ");
+        }
+        if differing.len() >= 2 && cluster.agree_with_each_other(&differing) {
             cluster.fail("this member's state differs from that of two others, which agree");
         }
     }
+}
+
+/// What came of comparing a member's digest with that of this one.
+struct DigestVerdict {
+    member: u64,
+    /// After which entry.
+    index: u64,
+    agrees: bool,
 }
 
 impl Cluster {
@@ -216,6 +226,24 @@ impl Cluster {
         })
     }
 
+    /// For each member that can be compared: whether its newest digest is that of this member.
+    fn digest_verdicts(&self) -> Vec<DigestVerdict> {
+        let digests = self.presence.digests();
+        let verdict = |member: u64, reports: &[(u64, u64)]| {
+            reports.iter().rev().find_map(|(index, chain)| {
+                let agrees = self.replica.digest_at(*index)? == *chain;
+                Some(DigestVerdict { member, index: *index, agrees })
+            })
+        };
+        digests.iter().filter_map(|(member, reports)| verdict(*member, reports)).collect()
+    }
+
+    fn is_removed(&self) -> bool {
+        let member = self.life.member();
+        self.replica
+            .with_state(|state| state.queue.life(member).is_some_and(|life| life.is_removed))
+    }
+
     /// A member that was alone so far may have got an address, or another one: others will dial it.
     async fn correct_address(&self) {
         let Some(address) = &self.address else { return };
@@ -235,7 +263,20 @@ impl Cluster {
         }
     }
 
-    /// As the leader: whether `member` differs from this member and another, which agree.
+    /// Whether members that differ from this one agree with each other where they do. What they
+    /// had in common with everybody before says nothing.
+    fn agree_with_each_other(&self, members: &[u64]) -> bool {
+        let digests = self.presence.digests();
+        let Some((first, rest)) = members.split_first() else { return false };
+        let differs = |(index, chain): &(u64, u64)| {
+            self.replica.digest_at(*index).is_some_and(|own| own != *chain)
+        };
+        let differing: Vec<&(u64, u64)> = digests[first].iter().filter(|it| differs(it)).collect();
+        rest.iter().all(|other| digests[other].iter().any(|report| differing.contains(&report)))
+    }
+
+    /// As the leader: whether `member` differs from this member and another, which agree. The other
+    /// must have got as far: it may have agreed with everybody before.
     pub(super) fn is_odd_one_out(&self, member: u64) -> bool {
         let own = |index| self.replica.digest_at(index);
         if self.presence.agrees(member, own) != Some(false) {
@@ -244,7 +285,10 @@ impl Cluster {
         let tick = self.lease.tick();
         let is_heard =
             |other: u64| self.presence.contact(other, &self.peers, tick) == Contact::Heard;
-        let verdicts = self.presence.verdicts(own);
-        verdicts.iter().any(|(other, agrees)| *agrees && is_heard(*other))
+        let verdicts = self.digest_verdicts();
+        let differs_at =
+            verdicts.iter().find(|it| it.member == member && !it.agrees).map(|it| it.index);
+        let confirms = |it: &DigestVerdict, at| it.agrees && it.index >= at && is_heard(it.member);
+        differs_at.is_some_and(|at| verdicts.iter().any(|it| confirms(it, at)))
     }
 }
