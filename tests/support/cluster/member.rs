@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -171,6 +171,14 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Lets the data directory of a member that is still to be made lie in `elsewhere`: nothing else of
+/// it does, so that a test can always write its log and its configuration.
+pub(super) fn lay_data_elsewhere(home: &Path, elsewhere: &Path) {
+    fs::create_dir_all(home).expect("the directory of a test is writable");
+    fs::create_dir_all(elsewhere).expect("the disk of a test is writable");
+    symlink(elsewhere, home.join("data")).expect("the directory of a test is writable");
 }
 
 fn empty(directory: &Path) {

@@ -49,6 +49,8 @@ pub(crate) struct ClusterOptions {
     pub(crate) segment_size: Option<u32>,
     /// Where the directories are made; the system's place for temporary files if unset.
     pub(crate) place: Option<PathBuf>,
+    /// A member whose data directory lies elsewhere, on a disk of its own.
+    pub(crate) apart: Option<(usize, PathBuf)>,
     /// Whether the ways between members can be cut.
     pub(crate) has_cables: bool,
 }
@@ -61,6 +63,7 @@ impl Default for ClusterOptions {
             settings: Vec::new(),
             segment_size: Some(SEGMENT_SIZE),
             place: None,
+            apart: None,
             has_cables: false,
         }
     }
@@ -148,6 +151,9 @@ impl Cluster {
     fn new_member(&mut self, secret: &str) -> usize {
         let place = self.members.len();
         let home = self.home.path().join((place + 1).to_string());
+        if let Some((_, elsewhere)) = self.options.apart.as_ref().filter(|(it, _)| *it == place) {
+            member::lay_data_elsewhere(&home, elsewhere);
+        }
         let address = self.network.address(number(place));
         let segments = self.options.segment_size.map(|bytes| format!("segment_size_max = {bytes}"));
         let settings = [segments.as_slice(), &["[cluster]".to_owned()], &self.options.settings];
