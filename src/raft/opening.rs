@@ -221,6 +221,7 @@ impl Opening {
             wal: Arc::clone(&wal),
             keep_free,
             room: Arc::clone(&room),
+            told_stall: false,
             last: chosen.as_ref().map(Last::found),
             parts: chosen.iter().map(checkpoint_part).collect(),
         };

@@ -118,6 +118,8 @@ pub(super) struct DiskUpkeep {
     pub(super) keep_free: Arc<AtomicU64>,
     /// Room that is left for puts.
     pub(super) room: Arc<Room>,
+    /// It was said that the log waits for room.
+    pub(super) told_stall: bool,
     pub(super) last: Option<Last>,
     /// The checkpoints that are kept, oldest first.
     pub(super) parts: Vec<Part>,
@@ -183,6 +185,7 @@ impl Upkeep {
         loop {
             tokio::time::sleep(INTERVAL).await;
             disk.measure(&self.replica);
+            disk.tell_of_stall();
             disk.take_over_received(&self.replica).await;
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
@@ -370,6 +373,21 @@ impl DiskUpkeep {
         let free = self.disk.free_bytes(self.directory.lock().path()).unwrap_or(u64::MAX / 4);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
         self.room.measured(signed(free) - signed(kept) - signed(LOG_ROOM_BYTES));
+    }
+
+    /// Says when the log begins to wait for room, and when it goes on: meanwhile this member's copy
+    /// does not get on, and nothing else says why.
+    fn tell_of_stall(&mut self) {
+        let stalled = self.wal.state().stalled;
+        match (std::mem::replace(&mut self.told_stall, stalled), stalled) {
+            (false, true) => {
+                tracing::error!(target: "beanpole", "the disk is full: the log waits for room");
+            }
+            (true, false) => {
+                tracing::info!(target: "beanpole", "there is room on the disk: the log goes on");
+            }
+            _ => {}
+        }
     }
 
     /// Whether puts are refused, or soon will be, for want of room.
