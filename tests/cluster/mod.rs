@@ -16,6 +16,7 @@ mod entry_tests;
 mod fault_tests;
 mod forgery;
 mod frozen_tests;
+mod full_tests;
 mod history_tests;
 mod majority_tests;
 mod member_tests;

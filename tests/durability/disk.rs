@@ -2,22 +2,15 @@
 //! server by `FS_IOC_SHUTDOWN`.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use super::rounds::Crash;
-use crate::support::{LoopDisk, Server, Target, run};
+use crate::support::{LoopDisk, Server, Target};
 
 /// Room for the log of a few rounds.
 const DISK_SIZE_BYTES: u64 = 512 * 1024 * 1024;
 /// How long a server may live on after its disk has failed.
 const END_WITHIN: Duration = Duration::from_secs(5);
-
-/// `FS_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: nothing more is written, the journal as
-/// little as the data. Python, because an ioctl is unsafe code in Rust.
-const SHUTDOWN: &str = "import fcntl, os, struct, sys
-fd = os.open(sys.argv[1], os.O_RDONLY)
-fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))";
 
 /// A disk under a server.
 pub(super) struct Disk {
@@ -34,13 +27,9 @@ impl Disk {
     pub(super) fn mount(target: Target) -> Result<Self, String> {
         let disk = Self { target, disk: LoopDisk::mount(DISK_SIZE_BYTES)? };
         // A trial, so that a kernel without the ioctl is found out here.
-        disk.shut_down()?;
+        disk.disk.shut_down()?;
         disk.disk.mount_again()?;
         Ok(disk)
-    }
-
-    fn shut_down(&self) -> Result<(), String> {
-        run(Command::new("python3").args(["-c", SHUTDOWN]).arg(self.disk.path()))
     }
 }
 
@@ -50,7 +39,7 @@ impl Crash for Disk {
     }
 
     fn crash(&mut self, server: &mut Server) -> Result<(), String> {
-        self.shut_down()?;
+        self.disk.shut_down()?;
         // beanstalkd goes on without its log.
         if self.target == Target::Beanpole && server.wait_for_end(END_WITHIN).is_none() {
             return Err(format!("the server lives on without a disk; {}", server.log()));

@@ -1,7 +1,5 @@
 //! A small disk that others can fill.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use crate::support::LoopDisk;
@@ -26,28 +24,11 @@ impl SmallDisk {
 
     /// Takes up what room is left.
     pub(super) fn fill(&self) {
-        let mut file = File::create(self.filler()).expect("the disk has a name left");
-        for size in [1 << 20, 4096, 1] {
-            let piece = vec![1; size];
-            loop {
-                match file.write_all(&piece).and_then(|()| file.sync_all()) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                    Err(error) => panic!("cannot fill the disk: {error}"),
-                }
-                if size < 4096 {
-                    break;
-                }
-            }
-        }
+        self.0.fill();
     }
 
     /// Gives up again what [`fill`](Self::fill) took.
     pub(super) fn drain(&self) {
-        fs::remove_file(self.filler()).expect("it was filled");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.path().join("filler")
+        self.0.drain();
     }
 }
