@@ -8,6 +8,7 @@
 //! - `BEANPOLE_CHANGES`: how many changes of leader (20; 500 by hand).
 //! - Cables need root, `ip` and network namespaces, a disk that hangs needs strace.
 
+mod away_tests;
 mod change_tests;
 mod client_tests;
 mod cut_tests;
@@ -21,6 +22,7 @@ mod history_tests;
 mod majority_tests;
 mod member_tests;
 mod odd_tests;
+mod overtaking_tests;
 mod pipeline_tests;
 mod restore_tests;
 mod scene;
