@@ -163,7 +163,7 @@ impl Pulse {
         if !std::mem::replace(&mut self.told_digest, true) {
             tracing::error!(target: "beanpole", ?differing, "the states of members differ");
         }
-        if differing.len() >= 2 && cluster.agree_with_each_other(&differing) {
+        if cluster.agree_with_each_other(&differing) {
             cluster.fail("this member's state differs from that of two others, which agree");
         }
     }
@@ -263,20 +263,28 @@ impl Cluster {
         }
     }
 
-    /// Whether members that differ from this one agree with each other where they do. What they
-    /// had in common with everybody before says nothing.
-    fn agree_with_each_other(&self, members: &[u64]) -> bool {
-        let digests = self.presence.digests();
-        let Some((first, rest)) = members.split_first() else { return false };
-        let differs = |(index, chain): &(u64, u64)| {
-            self.replica.digest_at(*index).is_some_and(|own| own != *chain)
-        };
-        let differing: Vec<&(u64, u64)> = digests[first].iter().filter(|it| differs(it)).collect();
-        rest.iter().all(|other| digests[other].iter().any(|report| differing.contains(&report)))
+    /// How many must agree for a member that differs from them to be the odd one: a majority, and
+    /// never one alone.
+    fn agreement_needed(&self) -> usize {
+        let voters = self.look(|metrics| metrics.membership_config.voter_ids().count());
+        (voters / 2 + 1).max(2)
     }
 
-    /// As the leader: whether `member` differs from this member and another, which agree. The other
-    /// must have got as far: it may have agreed with everybody before.
+    /// Whether enough of the members that differ from this one agree with each other where they do.
+    /// What they had in common with everybody before says nothing.
+    fn agree_with_each_other(&self, members: &[u64]) -> bool {
+        let digests = self.presence.digests();
+        let differs = |(index, chain): &&(u64, u64)| {
+            self.replica.digest_at(*index).is_some_and(|own| own != *chain)
+        };
+        let tell = |report| members.iter().filter(|&it| digests[it].contains(report)).count();
+        let needed = self.agreement_needed();
+        let mut reports = members.iter().flat_map(|member| digests[member].iter().filter(differs));
+        reports.any(|report| tell(report) >= needed)
+    }
+
+    /// As the leader: whether `member` differs from this member and others, which agree. They must have
+    /// got as far: before, they may have agreed with everybody.
     pub(super) fn is_odd_one_out(&self, member: u64) -> bool {
         let own = |index| self.replica.digest_at(index);
         if self.presence.agrees(member, own) != Some(false) {
@@ -286,9 +294,11 @@ impl Cluster {
         let is_heard =
             |other: u64| self.presence.contact(other, &self.peers, tick) == Contact::Heard;
         let verdicts = self.digest_verdicts();
-        let differs_at =
-            verdicts.iter().find(|it| it.member == member && !it.agrees).map(|it| it.index);
-        let confirms = |it: &DigestVerdict, at| it.agrees && it.index >= at && is_heard(it.member);
-        differs_at.is_some_and(|at| verdicts.iter().any(|it| confirms(it, at)))
+        let differs = verdicts.iter().find(|it| it.member == member && !it.agrees);
+        let confirms = |it: &&DigestVerdict, at| it.agrees && it.index >= at && is_heard(it.member);
+        differs.is_some_and(|odd| {
+            let others = verdicts.iter().filter(|it| confirms(it, odd.index)).count();
+            1 + others >= self.agreement_needed()
+        })
     }
 }
