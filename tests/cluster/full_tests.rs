@@ -9,7 +9,7 @@ use crate::support::{Client, Cluster, ClusterOptions, Load, LoopDisk, alone, lef
 const DISK_BYTES: u64 = 160 << 20;
 /// The member whose disk is full.
 const FULL: usize = 2;
-const BODY: [u8; 60_000] = [b'x'; 60_000];
+static BODY: [u8; 60_000] = [b'x'; 60_000];
 /// More than its log has room for.
 const PUTS_MAX: usize = 4000;
 const AT_ONCE: usize = 8;

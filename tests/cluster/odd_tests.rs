@@ -19,21 +19,26 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than it takes for states to be compared, twice.
 const COMPARED_AFTER: Duration = Duration::from_millis(2500);
 
-/// A cluster in which one member has another state than the others, of which nothing was to be seen
+/// A cluster in which some members have another state than the others, of which nothing was to be seen
 /// so far: it shows when somebody [`reserve`]s.
-fn with_odd_one(odd: usize) -> Cluster {
-    let mut cluster = Cluster::start(3);
+fn with_odd_ones(members: u8, odd: &[usize]) -> Cluster {
+    let mut cluster = Cluster::start(members);
+    let right = (0..usize::from(members)).find(|member| !odd.contains(member));
+    let right = right.expect("not all are odd");
     // So that nobody's hand-over gets between the entries that are changed.
-    lead(&mut cluster, (odd + 1) % 3);
-    let mut client = cluster.client((odd + 1) % 3);
+    lead(&mut cluster, right);
+    let mut client = cluster.client(right);
     expect(&mut client, "use odd", "USING odd");
     for priority in [FIRST, SECOND] {
         let put = client.put(&format!("{priority} 0 1000"), b"x").expect("the member serves");
         assert!(put.starts_with("INSERTED "), "{put}");
     }
-    assert_eq!(cluster.terminate(odd).code(), Some(0));
-    change_priority(&cluster.data(odd), FIRST, LAST);
-    cluster.restart(odd);
+    for &odd in odd {
+        cluster.wait_in_step();
+        assert_eq!(cluster.terminate(odd).code(), Some(0));
+        change_priority(&cluster.data(odd), FIRST, LAST);
+        cluster.restart(odd);
+    }
     cluster.wait_in_step();
     cluster
 }
@@ -51,7 +56,7 @@ fn reserve(cluster: &Cluster, member: usize) {
 /// The member ends as one that must not come back, and clients of the others do not notice.
 fn expect_expulsion(odd: usize, leader: usize) {
     let _alone = alone();
-    let mut cluster = with_odd_one(odd);
+    let mut cluster = with_odd_ones(3, &[odd]);
     lead(&mut cluster, leader);
     let load = Load::on(cluster.addresses_without(odd));
     under_load(&mut cluster, &load, |cluster, _| {
@@ -78,10 +83,30 @@ fn a_leader_whose_state_differs_takes_itself_out() {
 }
 
 #[test]
+fn of_five_members_the_two_that_differ_alike_leave() {
+    let _alone = alone();
+    let odd = [3, 4];
+    let mut cluster = with_odd_ones(5, &odd);
+    lead(&mut cluster, 0);
+    reserve(&cluster, 1);
+    for odd in odd {
+        let ended = cluster.wait_for_end(odd, NOTICED_WITHIN);
+        assert_eq!(ended.and_then(|it| it.code()), Some(EXPELLED), "{}", cluster.logs());
+    }
+    // What is waited for is time: whoever wanted to leave would have left.
+    std::thread::sleep(COMPARED_AFTER);
+    for member in 0..3 {
+        assert!(cluster.is_running(member), "{}", cluster.logs());
+        let put = cluster.client(member).put("0 0 1000", b"y").expect("the member serves");
+        assert!(put.starts_with("INSERTED "), "{put}");
+    }
+}
+
+#[test]
 fn of_two_members_that_differ_nobody_leaves_and_it_is_reported() {
     let _alone = alone();
     let odd = 2;
-    let mut cluster = with_odd_one(odd);
+    let mut cluster = with_odd_ones(3, &[odd]);
     let (leader, lost) = (0, 1);
     lead(&mut cluster, leader);
     cluster.kill(lost);

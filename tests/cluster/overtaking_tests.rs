@@ -25,20 +25,15 @@ fn race(turn: impl Fn(&mut Pair) + Sync) {
     load.connections = 4;
     under_load(&mut cluster, &load, |cluster, _| {
         let left = AtomicUsize::new(TURNS);
-        let is_another =
-            || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok();
+        let take_turns = |pair: &mut Pair| {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok() {
+                turn(pair);
+            }
+        };
         let changes = thread::scope(|scope| {
-            let (turn, is_another) = (&turn, &is_another);
-            let threads: Vec<_> = pairs
-                .iter_mut()
-                .map(|pair| {
-                    scope.spawn(move || {
-                        while is_another() {
-                            turn(pair);
-                        }
-                    })
-                })
-                .collect();
+            let take_turns = &take_turns;
+            let pairs = pairs.iter_mut();
+            let threads: Vec<_> = pairs.map(|pair| scope.spawn(move || take_turns(pair))).collect();
             let mut changes = 0;
             let mut changed = now();
             while threads.iter().any(|thread| !thread.is_finished()) {
