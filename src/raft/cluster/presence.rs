@@ -36,8 +36,20 @@ struct Seen {
     about: Option<About>,
     /// When something was last proposed on it.
     told_at: u64,
-    /// (index, running digest), oldest first.
-    digests: VecDeque<(u64, u64)>,
+    /// Oldest first.
+    digests: VecDeque<Digest>,
+}
+
+/// The index of an entry, and the running digest after it.
+type Digest = (u64, u64);
+
+/// What came of comparing a member's digest with that of this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) member: u64,
+    /// After which entry.
+    pub(super) index: u64,
+    pub(super) agrees: bool,
 }
 
 /// How a member is doing, as the leader sees it.
@@ -49,8 +61,11 @@ pub(super) enum Contact {
 }
 
 impl Seen {
-    fn agrees(&self, own: impl Fn(u64) -> Option<u64>) -> Option<bool> {
-        self.digests.iter().rev().find_map(|(index, chain)| Some(own(*index)? == *chain))
+    fn verdict(&self, member: u64, own: impl Fn(u64) -> Option<u64>) -> Option<Verdict> {
+        self.digests.iter().rev().find_map(|(index, chain)| {
+            let agrees = own(*index)? == *chain;
+            Some(Verdict { member, index: *index, agrees })
+        })
     }
 }
 
@@ -141,25 +156,30 @@ impl Presence {
         }
     }
 
-    /// Whether a member's newest digest that can be compared is that of this member, which is
-    /// `own` at an index.
-    pub(super) fn agrees(&self, member: u64, own: impl Fn(u64) -> Option<u64>) -> Option<bool> {
-        self.members.lock().get(&member)?.agrees(own)
+    /// What comes of comparing a member's newest digest that can be compared with that of this
+    /// member, which is `own` at an index.
+    pub(super) fn verdict(&self, member: u64, own: impl Fn(u64) -> Option<u64>) -> Option<Verdict> {
+        self.members.lock().get(&member)?.verdict(member, own)
     }
 
-    /// As [`Self::agrees`], for each member that can be compared.
-    pub(super) fn verdicts(&self, own: impl Fn(u64) -> Option<u64>) -> Vec<(u64, bool)> {
+    /// As [`Self::verdict`], for each member that can be compared.
+    pub(super) fn verdicts(&self, own: impl Fn(u64) -> Option<u64>) -> Vec<Verdict> {
         let members = self.members.lock();
-        members.iter().filter_map(|(id, seen)| Some((*id, seen.agrees(&own)?))).collect()
+        members.iter().filter_map(|(id, seen)| seen.verdict(*id, &own)).collect()
     }
 
-    /// Whether all others of `members` have told a digest that the first of them has told too.
-    pub(super) fn agree_with_each_other(&self, members: &[u64]) -> bool {
-        let Some((first, rest)) = members.split_first() else { return false };
+    /// How many of `members` at most have told one digest that is not this member's, which is `own`
+    /// at an index. What they had in common with everybody before says nothing.
+    pub(super) fn agreeing_against(
+        &self,
+        members: &[u64],
+        own: impl Fn(u64) -> Option<u64>,
+    ) -> usize {
         let seen = self.members.lock();
-        let told = |member: &u64| seen.get(member).map(|seen| &seen.digests);
-        let Some(first) = told(first) else { return false };
-        rest.iter().filter_map(told).all(|other| other.iter().any(|one| first.contains(one)))
+        let told = || members.iter().filter_map(|member| Some(&seen.get(member)?.digests));
+        let differs = |(index, chain): &&Digest| own(*index).is_some_and(|own| own != *chain);
+        let tell = |digest| told().filter(|digests| digests.contains(digest)).count();
+        told().flatten().filter(differs).map(tell).max().unwrap_or(0)
     }
 
     /// How a member is doing at `tick`.
@@ -232,22 +252,27 @@ mod tests {
     fn the_newest_digest_that_both_have_counts() {
         let presence = presence();
         let own = |index: u64| (index <= 2).then_some(index * 10);
-        assert_eq!(presence.agrees(1, own), Some(true));
-        assert_eq!(presence.agrees(2, own), Some(false));
-        assert_eq!(presence.agrees(2, |index| (index == 1).then_some(10)), Some(true));
-        assert_eq!(presence.agrees(2, |_| None), None, "nothing in common");
-        assert_eq!(presence.agrees(9, own), None, "a member that was never heard");
-        assert_eq!(presence.verdicts(own), [(1, true), (2, false), (3, false)]);
+        let verdict = |member, index, agrees| Verdict { member, index, agrees };
+        assert_eq!(presence.verdict(1, own), Some(verdict(1, 2, true)));
+        let first = |index| (index == 1).then_some(10);
+        assert_eq!(presence.verdict(2, first), Some(verdict(2, 1, true)));
+        assert_eq!(presence.verdict(2, |_| None), None, "nothing in common");
+        assert_eq!(presence.verdict(9, own), None, "a member that was never heard");
+        let all = [verdict(1, 2, true), verdict(2, 2, false), verdict(3, 2, false)];
+        assert_eq!(presence.verdicts(own), all);
     }
 
     #[test]
-    fn two_that_differ_in_the_same_way_agree_with_each_other() {
-        let presence = presence();
-        assert!(presence.agree_with_each_other(&[2, 3]));
+    fn members_agree_where_they_differ_from_this_one() {
+        let own = |index: u64| Some(index * 10);
+        assert_eq!(presence().agreeing_against(&[2, 3], own), 2);
+        assert_eq!(presence().agreeing_against(&[1], own), 0, "it does not differ");
         let strange = Presence::new(&Timing::default());
-        strange.digest(1, 1, 10);
-        strange.digest(2, 1, 11);
-        assert!(!strange.agree_with_each_other(&[1, 2]));
-        assert!(!strange.agree_with_each_other(&[]));
+        for (member, chain) in [(1, 11), (2, 12)] {
+            strange.digest(member, 1, 10);
+            strange.digest(member, 2, chain);
+        }
+        assert_eq!(strange.agreeing_against(&[1, 2], own), 1, "before, all agreed");
+        assert_eq!(strange.agreeing_against(&[], own), 0);
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::leadership::Leader;
 use super::lease::{TICK, ticks};
-use super::presence::Contact;
+use super::presence::{Contact, Verdict};
 use super::{Cluster, REMOVED};
 use crate::queue::{MemberId, Part};
 
@@ -154,7 +154,8 @@ impl Pulse {
     /// others is told so when it pings; this one looks after itself.
     fn compare_digests(&mut self) {
         let cluster = &self.cluster;
-        let verdicts = cluster.presence.verdicts(|index| cluster.replica.digest_at(index));
+        let own = |index| cluster.replica.digest_at(index);
+        let verdicts = cluster.presence.verdicts(own);
         let differing: Vec<u64> =
             verdicts.iter().filter(|it| !it.agrees).map(|it| it.member).collect();
         if differing.is_empty() {
@@ -163,18 +164,10 @@ impl Pulse {
         if !std::mem::replace(&mut self.told_digest, true) {
             tracing::error!(target: "beanpole", ?differing, "the states of members differ");
         }
-        if cluster.agree_with_each_other(&differing) {
+        if cluster.presence.agreeing_against(&differing, own) >= cluster.agreement_needed() {
             cluster.fail("this member's state differs from that of two others, which agree");
         }
     }
-}
-
-/// What came of comparing a member's digest with that of this one.
-struct DigestVerdict {
-    member: u64,
-    /// After which entry.
-    index: u64,
-    agrees: bool,
 }
 
 impl Cluster {
@@ -226,24 +219,6 @@ impl Cluster {
         })
     }
 
-    /// For each member that can be compared: whether its newest digest is that of this member.
-    fn digest_verdicts(&self) -> Vec<DigestVerdict> {
-        let digests = self.presence.digests();
-        let verdict = |member: u64, reports: &[(u64, u64)]| {
-            reports.iter().rev().find_map(|(index, chain)| {
-                let agrees = self.replica.digest_at(*index)? == *chain;
-                Some(DigestVerdict { member, index: *index, agrees })
-            })
-        };
-        digests.iter().filter_map(|(member, reports)| verdict(*member, reports)).collect()
-    }
-
-    fn is_removed(&self) -> bool {
-        let member = self.life.member();
-        self.replica
-            .with_state(|state| state.queue.life(member).is_some_and(|life| life.is_removed))
-    }
-
     /// A member that was alone so far may have got an address, or another one: others will dial it.
     async fn correct_address(&self) {
         let Some(address) = &self.address else { return };
@@ -270,35 +245,18 @@ impl Cluster {
         (voters / 2 + 1).max(2)
     }
 
-    /// Whether enough of the members that differ from this one agree with each other where they do.
-    /// What they had in common with everybody before says nothing.
-    fn agree_with_each_other(&self, members: &[u64]) -> bool {
-        let digests = self.presence.digests();
-        let differs = |(index, chain): &&(u64, u64)| {
-            self.replica.digest_at(*index).is_some_and(|own| own != *chain)
-        };
-        let tell = |report| members.iter().filter(|&it| digests[it].contains(report)).count();
-        let needed = self.agreement_needed();
-        let mut reports = members.iter().flat_map(|member| digests[member].iter().filter(differs));
-        reports.any(|report| tell(report) >= needed)
-    }
-
     /// As the leader: whether `member` differs from this member and others, which agree. They must have
     /// got as far: before, they may have agreed with everybody.
     pub(super) fn is_odd_one_out(&self, member: u64) -> bool {
         let own = |index| self.replica.digest_at(index);
-        if self.presence.agrees(member, own) != Some(false) {
+        let Some(odd) = self.presence.verdict(member, own).filter(|it| !it.agrees) else {
             return false;
-        }
+        };
         let tick = self.lease.tick();
         let is_heard =
             |other: u64| self.presence.contact(other, &self.peers, tick) == Contact::Heard;
-        let verdicts = self.digest_verdicts();
-        let differs = verdicts.iter().find(|it| it.member == member && !it.agrees);
-        let confirms = |it: &&DigestVerdict, at| it.agrees && it.index >= at && is_heard(it.member);
-        differs.is_some_and(|odd| {
-            let others = verdicts.iter().filter(|it| confirms(it, odd.index)).count();
-            1 + others >= self.agreement_needed()
-        })
+        let verdicts = self.presence.verdicts(own);
+        let confirms = |it: &&Verdict| it.agrees && it.index >= odd.index && is_heard(it.member);
+        1 + verdicts.iter().filter(confirms).count() >= self.agreement_needed()
     }
 }
