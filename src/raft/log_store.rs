@@ -118,6 +118,11 @@ impl LogStore {
         self.shared.state.lock().last.map_or(0, |last| last.index)
     }
 
+    /// Whether the log waits for room on the disk.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.shared.wal.as_ref().is_some_and(|wal| wal.state().stalled)
+    }
+
     /// Tells that entries up to `index` have been applied, so that memory need not keep them.
     pub(super) fn applied(&self, index: u64) {
         self.shared.applied.store(index, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 
+use super::lease::ticks;
 use super::messages::{self, ClockMessage, Ping, Pong, ReadIndexMessage, RemovedMessage, kind};
 use super::{Cluster, REMOVED};
 use crate::link::{Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose};
@@ -15,6 +16,9 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long to wait for the answer before the link is given up.
 const PONG_LIMIT: Duration = Duration::from_millis(400);
+
+/// How long the log may wait for room before this member steps out (reliability 4.7).
+const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// How long to wait before trying again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -99,8 +103,11 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
     writer.flush().await?;
     reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
     let (mut leaves, mut stood_at) = (false, 0);
+    let mut stall = Stall::default();
     while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
-        let pong = ping(cluster, stood_at, &mut reader, &mut writer).await?;
+        let steps_out = stall.is_long(cluster);
+        let told = (stood_at, steps_out);
+        let pong = ping(cluster, told, &mut reader, &mut writer).await?;
         stood_at = cluster.replica.applied_index();
         if pong.removed && !std::mem::replace(&mut leaves, true) {
             leave(cluster, &mut reader, &mut writer).await?;
@@ -109,7 +116,7 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
         if pong.leads {
             cluster.clock.follow(pong.now);
             cluster.elections.heard(cluster.lease.tick());
-            if cluster.lease.heard(pong.sent) {
+            if !steps_out && cluster.lease.heard(pong.sent) {
                 cluster.want_catch_up.notify_one();
             }
         }
@@ -125,6 +132,33 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
         }
     }
     Ok(())
+}
+
+/// Since which tick the log waits for room.
+#[derive(Default)]
+struct Stall {
+    since: Option<u64>,
+    is_long: bool,
+}
+
+impl Stall {
+    /// Looks, and tells whether it has waited for so long that this member should serve nobody: what
+    /// its clients ask for would wait too, and they can be served elsewhere.
+    fn is_long(&mut self, cluster: &Cluster) -> bool {
+        let tick = cluster.lease.tick();
+        if !cluster.log.waits_for_room() {
+            *self = Self::default();
+            return false;
+        }
+        let is_long = tick - *self.since.get_or_insert(tick) >= ticks(STALL_MAX);
+        if is_long && !std::mem::replace(&mut self.is_long, true) {
+            tracing::warn!(
+                target: "beanpole",
+                "the log has waited for room for too long: this member serves nobody until it goes on"
+            );
+        }
+        is_long
+    }
 }
 
 /// This member is being removed: its clients are closed before the leader goes on. The process ends
@@ -147,13 +181,13 @@ async fn leave(
 
 async fn ping(
     cluster: &Cluster,
-    stood_at: u64,
+    (stood_at, steps_out): (u64, bool),
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
 ) -> Result<Pong, ContactError> {
     let (applied, chain) = cluster.replica.digest_to_tell(stood_at);
     let incarnation = cluster.life.signature().incarnation;
-    let ping = Ping { sent: cluster.lease.tick(), incarnation, applied, chain };
+    let ping = Ping { sent: cluster.lease.tick(), incarnation, applied, chain, steps_out };
     writer.feed(kind::PING, 0, &messages::bytes(&ping));
     writer.flush().await?;
     let answer = reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;

@@ -259,7 +259,7 @@ impl Cluster {
         let majority = self.leads_a_majority();
         let removed = majority && (self.presence.is_leaving(member) || !self.is_member(member));
         let leads = majority && !removed;
-        if leads {
+        if leads && !ping.steps_out {
             self.presence.heard(member, self.lease.tick());
         }
         self.presence.digest(member, ping.applied, ping.chain);

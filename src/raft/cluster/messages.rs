@@ -117,6 +117,8 @@ pub(super) struct Ping {
     /// An entry that it has applied, and its running digest there.
     pub(super) applied: u64,
     pub(super) chain: u64,
+    /// Its disk has been full for a while: it does not get on, and wants to serve nobody.
+    pub(super) steps_out: bool,
 }
 
 /// The leader's answer to a ping.
