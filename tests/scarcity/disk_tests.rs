@@ -137,7 +137,7 @@ fn a_start_on_a_full_disk_loses_nothing_and_the_queue_can_be_emptied() {
         let count = jobs.len() / 2;
         delete(&mut client, &mut jobs, count);
         disk.drain();
-        put_until_taken(&mut client, &mut jobs, count / 2);
+        put_until_taken(&mut client, &mut jobs, count / 4);
         server.restart();
         expect_jobs(&mut server.connect(), &jobs);
     });
