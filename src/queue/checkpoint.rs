@@ -3,12 +3,15 @@
 //! Only facts are recorded; everything that can be derived from them is built anew by
 //! [`Queue::restore`]. How a table is copied while it changes is told in `table`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::cold::ColdShelves;
 use super::continuation::{Continuation, ContinuationId};
 use super::counters::Totals;
 use super::digest::Chain;
-use super::job::Job;
+use super::job::{Body, Job};
 use super::member::MemberFacts;
 use super::session::SessionFacts;
 use super::tube::{TubeFacts, TubeId};
@@ -22,11 +25,11 @@ pub enum Record {
     Header(Header),
     /// A member.
     Member(MemberId, MemberFacts),
-    /// A tube.
-    Tube(TubeId, TubeFacts),
+    /// A tube, and what is with the store of cold jobs.
+    Tube(TubeId, TubeFacts, ColdShelves),
     /// A session.
     Session(SessionId, SessionFacts),
-    /// A job, with its body.
+    /// A hot job.
     Job(JobId, Job),
     /// Work that goes on in the next entry.
     Continuation(ContinuationId, Kept),
@@ -63,14 +66,14 @@ pub(super) struct Checkpoint {
     header: Option<Header>,
 }
 
-/// What a record takes beside the body of a job, bytes: rather too much than too little.
+/// What a record of a session or a tube takes, bytes: rather too much than too little.
 const RECORD_BYTES: u64 = 128;
 
 impl Queue {
     /// About how many bytes a checkpoint of the state as it is now would have.
     pub fn checkpoint_bytes(&self) -> u64 {
-        let records = self.jobs.len() + self.sessions.len() + self.tubes.len();
-        self.job_counts.body_bytes + records as u64 * RECORD_BYTES
+        let records = self.sessions.len() + self.tubes.len();
+        self.job_counts.hot_bytes + records as u64 * RECORD_BYTES
     }
 
     /// Freezes the state as it is now, to be fetched by [`Self::checkpoint_slice`].
@@ -105,7 +108,7 @@ impl Queue {
         }
         let left = &mut budget;
         let over = self.members.slice(left, |id, facts| out.push(Record::Member(id, facts)))
-            && self.tubes.slice(left, |id, facts| out.push(Record::Tube(id, facts)))
+            && self.tubes.slice(left, |id, (facts, cold)| out.push(Record::Tube(id, facts, cold)))
             && self.sessions.slice(left, |id, facts| out.push(Record::Session(id, facts)))
             && self.continuations.slice(left, |id, continuation| {
                 out.push(Record::Continuation(id, Kept(continuation)));
@@ -138,16 +141,26 @@ impl Queue {
             + self.continuations.copies_held()
     }
 
-    /// All records of the state as it is now, in one fixed order.
+    /// All records of the state as it is now, in one fixed order, as if all jobs were hot.
     pub(super) fn records(&self) -> impl Iterator<Item = Record> {
-        let header = Record::Header(self.header());
+        let mut jobs: BTreeMap<JobId, Job> = self.cold.all().into_iter().collect();
+        jobs.extend(self.jobs.iter().map(|(id, job)| (*id, job.clone())));
+        for job in jobs.values_mut() {
+            job.body = Body::Here(self.body(&job.body));
+        }
+        let mut header = self.header();
+        header.lengths.jobs = jobs.len() as u64;
+        let header = Record::Header(header);
         let members = self.members.iter().map(|(id, member)| Record::Member(*id, member.facts));
-        let tubes = self.tubes.iter().map(|(id, tube)| Record::Tube(*id, tube.facts.clone()));
+        let tubes = self
+            .tubes
+            .iter()
+            .map(|(id, tube)| Record::Tube(*id, tube.facts.clone(), ColdShelves::default()));
         let sessions =
             self.sessions.iter().map(|(id, session)| Record::Session(*id, session.facts.clone()));
         let continuations =
             self.continuations.iter().map(|(id, kept)| Record::Continuation(*id, Kept(*kept)));
-        let jobs = self.jobs.iter().map(|(id, job)| Record::Job(*id, job.clone()));
+        let jobs = jobs.into_iter().map(|(id, job)| Record::Job(id, job));
         std::iter::once(header)
             .chain(members)
             .chain(tubes)

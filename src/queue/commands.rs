@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::deadline::SAFETY_MARGIN;
-use super::job::{Job, JobState, Tallies, tally};
+use super::job::{Body, Job, JobState, Tallies, tally};
 use super::work::Work;
 use super::{JobId, Outcome, Queue, SessionId, Wait};
 
@@ -33,13 +33,14 @@ impl Queue {
             Some(by) => {
                 self.end_wait(by);
                 tallies.reserves = 1;
-                work.outcomes.push((by, Outcome::Reserved { job, body: new.body.clone() }));
+                work.outcomes
+                    .push((by, Outcome::Reserved { job, body: Body::Here(new.body.clone()) }));
                 JobState::Reserved { by, deadline: self.after_seconds(ttr) }
             }
             None if new.delay == 0 => JobState::Ready,
             None => JobState::Delayed { until: self.after_seconds(new.delay) },
         };
-        let body = new.body.clone();
+        let body = Body::Here(new.body.clone());
         let (priority, delay, created) = (new.priority, new.delay, self.clock);
         self.insert_job(job, Job { tube, priority, delay, ttr, created, state, tallies, body });
         Outcome::Inserted { job }
@@ -68,7 +69,7 @@ impl Queue {
     }
 
     pub(super) fn reserve_job(&mut self, id: SessionId, job: JobId) -> Outcome {
-        match self.jobs.get(&job).map(|job| job.state) {
+        match self.find_job(job).map(|job| job.state) {
             None | Some(JobState::Reserved { .. }) => Outcome::NotFound,
             Some(JobState::Ready | JobState::Delayed { .. } | JobState::Buried { .. }) => {
                 self.mark_worker(id);
@@ -79,13 +80,14 @@ impl Queue {
 
     /// `delete`: anybody may delete a job that is not reserved; else only its holder.
     pub(super) fn delete(&mut self, id: SessionId, job: JobId) -> Outcome {
-        let Some(found) = self.jobs.get(&job) else {
+        let Some(found) = self.find_job(job) else {
             return Outcome::NotFound;
         };
         if matches!(found.state, JobState::Reserved { by, .. } if by != id) {
             return Outcome::NotFound;
         }
         let tube = found.tube;
+        self.warm(job);
         self.tube_mut(tube).facts.deletes += 1;
         self.remove_job(job);
         Outcome::Deleted

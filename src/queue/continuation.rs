@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cold::Order;
 use super::job::{JobState, tally};
 use super::restore::is_plausible;
 use super::session::HeldUp;
 use super::table::Recorded;
-use super::tube::{Tube, TubeId};
+use super::tube::TubeId;
 use super::work::Work;
 use super::{Incarnation, JobId, MemberId, Outcome, Queue, SessionId};
 
@@ -113,9 +114,10 @@ impl Queue {
 
     pub(super) fn kick_job(&mut self, id: JobId, work: &mut Work) -> Outcome {
         let kickable = |state| matches!(state, JobState::Buried { .. } | JobState::Delayed { .. });
-        if !self.jobs.get(&id).is_some_and(|job| kickable(job.state)) {
+        if !self.find_job(id).is_some_and(|job| kickable(job.state)) {
             return Outcome::NotFound;
         }
+        self.warm(id);
         tally(&mut self.job_mut(id).tallies.kicks);
         self.make_ready(id, work);
         Outcome::JobKicked
@@ -124,12 +126,12 @@ impl Queue {
     /// Chooses what is kicked. No more than what is there now, so that jobs which come back while
     /// the kick goes on do not keep it up for ever.
     fn begin_kick(&self, tube: TubeId, bound: u32) -> Kick {
-        let Tube { buried, delayed, .. } = self.tube(tube);
-        let (from, there) = match buried.last_key_value() {
-            Some((last, _)) => (KickFrom::Buried { last: *last }, buried.len()),
-            None => (KickFrom::Delayed, delayed.len()),
+        let counts = self.tube(tube);
+        let (from, there) = match counts.count(Order::Buried) {
+            0 => (KickFrom::Delayed, counts.count(Order::Delayed)),
+            buried => (KickFrom::Buried { last: self.next.bury - 1 }, buried),
         };
-        Kick { tube, from, left: u64::from(bound).min(there as u64), kicked: 0 }
+        Kick { tube, from, left: u64::from(bound).min(there), kicked: 0 }
     }
 
     /// Kicks as many jobs as it may; true when the kick is done.
@@ -141,6 +143,7 @@ impl Queue {
                 return false;
             }
             work.spend(1);
+            self.warm(job);
             tally(&mut self.job_mut(job).tallies.kicks);
             self.make_ready(job, work);
             kick.left -= 1;

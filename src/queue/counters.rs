@@ -33,8 +33,8 @@ pub(super) struct JobCounts {
     pub(super) reserved: u64,
     pub(super) delayed: u64,
     pub(super) buried: u64,
-    /// The bodies of all jobs together.
-    pub(super) body_bytes: u64,
+    /// What the hot jobs take up in memory.
+    pub(super) hot_bytes: u64,
 }
 
 /// What the state knows of the reply to `stats`; the field is the key, with `_` for `-`.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::commands::NewJob;
 use super::work::{WORK_QUOTA_JOBS, Work};
 use super::{
-    Action, Batch, Incarnation, MemberId, Observer, Op, OpNumber, Outcome, Part, Queue, SessionId,
-    Turn,
+    Action, Batch, Body, Incarnation, MemberId, Observer, Op, OpNumber, Outcome, Part, Queue,
+    SessionId, Turn,
 };
 
 /// A run of ops of one member.
@@ -93,6 +93,12 @@ impl Queue {
     fn tell(&mut self, work: &mut Work, observer: &mut impl Observer) {
         for (session, outcome) in work.outcomes.drain(..) {
             self.chain.add_outcome(session, &outcome);
+            let outcome = match outcome {
+                Outcome::Reserved { job, body } if observer.wants_bodies(session) => {
+                    Outcome::Reserved { job, body: Body::Here(self.body(&body)) }
+                }
+                other => other,
+            };
             observer.outcome(session, outcome);
         }
     }

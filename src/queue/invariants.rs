@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 
 use super::Queue;
+use super::cold::ColdInMemory;
 
 impl Queue {
     /// Checks the whole state. For tests and checks: it copies everything.
@@ -14,10 +15,14 @@ impl Queue {
     ///
     /// When the state is broken, with what contradicts what.
     pub fn check_invariants(&self) {
-        let derived = match Self::restore(self.records()) {
+        let mut derived = match Self::restore(self.records(), Box::new(ColdInMemory::default())) {
             Ok(derived) => derived,
             Err(error) => panic!("the state contradicts itself: {error}"),
         };
+        // There all bodies are in memory.
+        let hot_bytes = self.jobs.iter().map(|(_, job)| job.hot_bytes()).sum();
+        derived.cool_jobs(self.cold.all().into_iter().map(|(id, _)| id).collect());
+        derived.job_counts.hot_bytes = hot_bytes;
         for ((id, kept), (_, derived)) in self.members.iter().zip(derived.members.iter()) {
             assert_same(id, kept, derived);
         }

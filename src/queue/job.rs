@@ -22,8 +22,34 @@ pub struct Job {
     pub(super) created: LogicalTime,
     pub(super) state: JobState,
     pub(super) tallies: Tallies,
-    pub(super) body: Bytes,
+    pub(super) body: Body,
 }
+
+/// The bytes of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// In memory.
+    Here(Bytes),
+    /// With the store of cold jobs.
+    Cold(ColdBody),
+}
+
+/// Where a store of cold jobs has a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdBody {
+    /// The file, by the store's own numbers.
+    pub file: u128,
+    /// Where it begins there.
+    pub offset: u64,
+    /// How long it is, bytes.
+    pub length: u32,
+    /// Its checksum.
+    pub crc: u32,
+}
+
+/// What a job takes up in memory beside its body, with its places in the indexes, bytes: measured
+/// by `benches/size`, rather too much than too little.
+const JOB_BYTES: u64 = 320;
 
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +78,27 @@ pub(super) struct Tallies {
     pub(super) releases: u32,
     pub(super) buries: u32,
     pub(super) kicks: u32,
+}
+
+impl Body {
+    /// The bytes, which the caller knows to be in memory.
+    pub fn here(self) -> Bytes {
+        match self {
+            Self::Here(bytes) => bytes,
+            Self::Cold(at) => panic!("a body is still cold: {at:?}"),
+        }
+    }
+}
+
+impl Job {
+    /// What it takes up in memory, bytes.
+    pub(super) fn hot_bytes(&self) -> u64 {
+        JOB_BYTES
+            + match &self.body {
+                Body::Here(bytes) => bytes.len() as u64,
+                Body::Cold(_) => 0,
+            }
+    }
 }
 
 impl Recorded for Job {

@@ -1,16 +1,18 @@
 //! Where jobs are: the only file that reads or changes the place of a job.
 //!
-//! Today every job is in memory. When cold jobs move into runs on disk (DESIGN D9), this is the
-//! seam: what is asked here (a job by its id, the first of a tube's ready, delayed or buried jobs,
-//! moving a job from one state to another) is all that the queue needs of a store.
+//! A job is hot, which is in memory, or cold (see `cold`). What is asked here finds both; what
+//! changes a job wants it hot.
 
+use std::borrow::Cow;
+
+use super::cold::{Order, Place};
 use super::counters::JobCounts;
 use super::deadline::{Deadlines, Timer};
 use super::job::{Job, JobState, URGENT_BELOW};
 use super::session::Session;
 use super::table::Table;
 use super::tube::{Tube, TubeId};
-use super::{JobId, Queue, SessionId};
+use super::{JobId, LogicalTime, Queue, SessionId};
 
 /// The indexes that know where a job is.
 pub(super) struct Places<'a> {
@@ -22,32 +24,40 @@ pub(super) struct Places<'a> {
 
 impl Queue {
     pub(super) fn job(&self, id: JobId) -> &Job {
-        self.jobs.get(&id).expect("a job that an index names exists")
+        self.jobs.get(&id).expect("a job that is looked at is hot")
     }
 
     pub(super) fn job_mut(&mut self, id: JobId) -> &mut Job {
-        self.jobs.change(&id).expect("a job that an index names exists")
+        self.jobs.change(&id).expect("a job that changes is hot")
+    }
+
+    /// A job, hot or cold; of a cold one a copy.
+    pub(super) fn find_job(&self, id: JobId) -> Option<Cow<'_, Job>> {
+        match self.jobs.get(&id) {
+            Some(job) => Some(Cow::Borrowed(job)),
+            None => self.cold.find(id).map(Cow::Owned),
+        }
     }
 
     /// The least of the tube's ready jobs by priority and id.
     pub(super) fn first_ready(&self, tube: TubeId) -> Option<JobId> {
-        self.tube(tube).ready.first().map(|(_, job)| *job)
+        self.tube(tube).first(Order::Ready).map(|(_, job)| job)
     }
 
     /// The tube's delayed job that is ready soonest.
     pub(super) fn first_delayed(&self, tube: TubeId) -> Option<JobId> {
-        self.tube(tube).delayed.first().map(|(_, job)| *job)
+        self.tube(tube).first(Order::Delayed).map(|(_, job)| job)
     }
 
     /// The tube's job that was buried first, with its sequence.
     pub(super) fn first_buried(&self, tube: TubeId) -> Option<(u64, JobId)> {
-        self.tube(tube).buried.first_key_value().map(|(sequence, job)| (*sequence, *job))
+        self.tube(tube).first(Order::Buried)
     }
 
     /// Adds a job in the state it says it is in.
     pub(super) fn insert_job(&mut self, id: JobId, job: Job) {
         let (tube, priority, state) = (job.tube, job.priority, job.state);
-        self.job_counts.body_bytes += job.body.len() as u64;
+        self.job_counts.hot_bytes += job.hot_bytes();
         self.places(tube).enter(id, priority, state);
         assert!(self.jobs.insert(id, job), "{id:?} is not new");
     }
@@ -71,11 +81,11 @@ impl Queue {
     pub(super) fn remove_job(&mut self, id: JobId) {
         let job = self.jobs.remove(&id).expect("a job that is removed exists");
         self.places(job.tube).leave(id, job.priority, job.state);
-        self.job_counts.body_bytes -= job.body.len() as u64;
+        self.job_counts.hot_bytes -= job.hot_bytes();
         self.drop_if_unused(job.tube);
     }
 
-    fn places(&mut self, tube: TubeId) -> Places<'_> {
+    pub(super) fn places(&mut self, tube: TubeId) -> Places<'_> {
         Places {
             tube: self.tubes.change(&tube).expect("a job's tube exists"),
             sessions: &mut self.sessions,
@@ -87,59 +97,94 @@ impl Queue {
 
 impl Places<'_> {
     pub(super) fn enter(&mut self, id: JobId, priority: u32, state: JobState) {
+        self.list(id, priority, state);
         match state {
             JobState::Ready => {
-                self.tube.ready.insert((priority, id));
                 self.counts.ready += 1;
                 if priority < URGENT_BELOW {
                     self.tube.urgent += 1;
                     self.counts.urgent += 1;
                 }
             }
-            JobState::Reserved { by, deadline } => {
-                let holder = self.sessions.change(&by).expect("a holder is a session");
-                holder.held.insert((deadline, id));
-                self.deadlines.add(deadline, Timer::Expiry(id));
+            JobState::Reserved { .. } => {
                 self.tube.reserved += 1;
                 self.counts.reserved += 1;
             }
-            JobState::Delayed { until } => {
-                self.tube.delayed.insert((until, id));
-                self.deadlines.add(until, Timer::Delay(id));
-                self.counts.delayed += 1;
-            }
-            JobState::Buried { sequence } => {
-                self.tube.buried.insert(sequence, id);
-                self.counts.buried += 1;
-            }
+            JobState::Delayed { .. } => self.counts.delayed += 1,
+            JobState::Buried { .. } => self.counts.buried += 1,
         }
     }
 
     fn leave(&mut self, id: JobId, priority: u32, state: JobState) {
+        self.unlist(id, priority, state);
         match state {
             JobState::Ready => {
-                self.tube.ready.remove(&(priority, id));
                 self.counts.ready -= 1;
                 if priority < URGENT_BELOW {
                     self.tube.urgent -= 1;
                     self.counts.urgent -= 1;
                 }
             }
+            JobState::Reserved { .. } => {
+                self.tube.reserved -= 1;
+                self.counts.reserved -= 1;
+            }
+            JobState::Delayed { .. } => self.counts.delayed -= 1,
+            JobState::Buried { .. } => self.counts.buried -= 1,
+        }
+    }
+
+    /// Puts a hot job where it is looked for; what is counted stays as it is.
+    pub(super) fn list(&mut self, id: JobId, priority: u32, state: JobState) {
+        match state {
+            JobState::Ready => {
+                self.tube.ready.insert((priority, id));
+            }
+            JobState::Reserved { by, deadline } => {
+                let holder = self.sessions.change(&by).expect("a holder is a session");
+                holder.held.insert((deadline, id));
+                self.deadlines.add(deadline, Timer::Expiry(id));
+            }
+            JobState::Delayed { until } => {
+                self.tube.delayed.insert((until, id));
+                self.deadlines.add(until, Timer::Delay(id));
+            }
+            JobState::Buried { sequence } => {
+                self.tube.buried.insert(sequence, id);
+            }
+        }
+    }
+
+    pub(super) fn unlist(&mut self, id: JobId, priority: u32, state: JobState) {
+        match state {
+            JobState::Ready => {
+                self.tube.ready.remove(&(priority, id));
+            }
             JobState::Reserved { by, deadline } => {
                 let holder = self.sessions.change(&by).expect("a holder is a session");
                 holder.held.remove(&(deadline, id));
                 self.deadlines.remove(deadline, Timer::Expiry(id));
-                self.tube.reserved -= 1;
-                self.counts.reserved -= 1;
             }
             JobState::Delayed { until } => {
                 self.tube.delayed.remove(&(until, id));
                 self.deadlines.remove(until, Timer::Delay(id));
-                self.counts.delayed -= 1;
             }
             JobState::Buried { sequence } => {
                 self.tube.buried.remove(&sequence);
-                self.counts.buried -= 1;
+            }
+        }
+    }
+
+    /// Remembers which cold job of an order comes first. Of the delayed ones that one alone has a
+    /// timer: the others are not due before it.
+    pub(super) fn set_cold_first(&mut self, order: Order, first: Option<Place>) {
+        let earlier = std::mem::replace(&mut self.tube.cold[order].first, first);
+        if order == Order::Delayed {
+            if let Some((until, id)) = earlier {
+                self.deadlines.remove(LogicalTime(until), Timer::Delay(id));
+            }
+            if let Some((until, id)) = first {
+                self.deadlines.add(LogicalTime(until), Timer::Delay(id));
             }
         }
     }

@@ -6,11 +6,12 @@
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
 //! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
 //! for one entry), `member`, `session` and `tube` (how they come and go), `hearing` (members that
-//! fall silent), `jobs` (where jobs are: the seam for cold ones), `table` and `checkpoint` (how the
+//! fall silent), `jobs` (where jobs are), `cold` (those that are not in memory), `table` and `checkpoint` (how the
 //! state is copied while it changes), `restore` (how it comes back), `invariants` (what always
 //! holds), `digest` (how copies are compared).
 
 mod checkpoint;
+mod cold;
 mod commands;
 mod continuation;
 mod counters;
@@ -45,14 +46,15 @@ use continuation::{Continuation, ContinuationId};
 use counters::{JobCounts, Totals};
 use deadline::Deadlines;
 use digest::Chain;
-use job::Job;
 use member::Member;
 use session::Session;
 use table::Table;
 use tube::{Tube, TubeFacts, TubeId};
 
 pub use checkpoint::Record;
+pub use cold::{ColdInMemory, ColdJobs, Order, Place, Shelf};
 pub use counters::Counters;
+pub use job::{Body, ColdBody, Job};
 pub use member::Life;
 pub use op::{
     Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,
@@ -71,6 +73,11 @@ pub trait Observer {
 
     /// What came of an op of `session`, or of its wait.
     fn outcome(&mut self, session: SessionId, outcome: Outcome);
+
+    /// Whether somebody here wants the bodies that `session` gets: if not, cold ones are not read.
+    fn wants_bodies(&self, _: SessionId) -> bool {
+        true
+    }
 }
 
 /// The state of all tubes, jobs and sessions.
@@ -83,7 +90,9 @@ pub struct Queue {
     members: Table<MemberId, Member>,
     tubes: Table<TubeId, Tube>,
     sessions: Table<SessionId, Session>,
+    /// The hot ones.
     jobs: Table<JobId, Job>,
+    cold: Box<dyn ColdJobs>,
     continuations: Table<ContinuationId, Continuation>,
     // What follows is derived from the above.
     tube_ids: BTreeMap<TubeName, TubeId>,
@@ -91,6 +100,8 @@ pub struct Queue {
     deadlines: Deadlines,
     job_counts: JobCounts,
     checkpoint: Option<Checkpoint>,
+    /// Of which tube jobs are made cold next.
+    cool_from: TubeId,
 }
 
 /// The next number of each kind. None is given twice.
@@ -136,12 +147,14 @@ impl Queue {
             tubes: Table::new(),
             sessions: Table::new(),
             jobs: Table::new(),
+            cold: Box::new(ColdInMemory::default()),
             continuations: Table::new(),
             tube_ids: BTreeMap::new(),
             tube_order: Vec::new(),
             deadlines: Deadlines::default(),
             job_counts: JobCounts::default(),
             checkpoint: None,
+            cool_from: TubeId::DEFAULT,
         }
     }
 

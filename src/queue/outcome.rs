@@ -1,9 +1,8 @@
 //! What the owner of a session learns from applying.
 
 use beanpole_protocol::TubeName;
-use bytes::Bytes;
 
-use super::JobId;
+use super::{Body, JobId};
 
 /// What happened to a session's op. Each op but `StopWaiting` and `Close` has exactly one outcome,
 /// in the order of the ops, except that [`Waiting`](Self::Waiting) is followed by a second one
@@ -23,7 +22,7 @@ pub enum Outcome {
     NotIgnored,
     Reserved {
         job: JobId,
-        body: Bytes,
+        body: Body,
     },
     TimedOut,
     DeadlineSoon,

@@ -3,6 +3,7 @@
 use beanpole_protocol::TubeName;
 use bytes::Bytes;
 
+use super::cold::Order;
 use super::job::JobState;
 use super::tube::{Tube, TubeId};
 use super::waiting::Waiter;
@@ -74,7 +75,7 @@ pub struct TubeStats {
 impl Queue {
     /// `peek`: a job in whatever state.
     pub fn peek(&self, job: JobId) -> Option<(JobId, Bytes)> {
-        self.jobs.get(&job).map(|found| (job, found.body.clone()))
+        self.find_job(job).map(|found| (job, self.body(&found.body)))
     }
 
     /// `peek-ready`: the job of the used tube that a reserve would take. Pauses do not matter.
@@ -94,7 +95,7 @@ impl Queue {
 
     /// `stats-job`, for the time `now`, which is not before the state's clock.
     pub fn job_stats(&self, id: JobId, now: LogicalTime) -> Option<JobStats> {
-        let job = self.jobs.get(&id)?;
+        let job = self.find_job(id)?;
         let (state, end) = match job.state {
             JobState::Ready => (JobStateName::Ready, None),
             JobState::Reserved { deadline, .. } => (JobStateName::Reserved, Some(deadline)),
@@ -126,10 +127,10 @@ impl Queue {
         Some(TubeStats {
             name: name.clone(),
             current_jobs_urgent: tube.urgent,
-            current_jobs_ready: tube.ready.len() as u64,
+            current_jobs_ready: tube.count(Order::Ready),
             current_jobs_reserved: tube.reserved,
-            current_jobs_delayed: tube.delayed.len() as u64,
-            current_jobs_buried: tube.buried.len() as u64,
+            current_jobs_delayed: tube.count(Order::Delayed),
+            current_jobs_buried: tube.count(Order::Buried),
             total_jobs: tube.facts.total_jobs,
             current_using: tube.using,
             current_watching: tube.watching,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use beanpole_protocol::TubeName;
 
 use super::checkpoint::{Header, Kept, Lengths, Record};
+use super::cold::{ColdJobs, Order};
 use super::continuation::Continuation;
 use super::deadline::{Timer, warning_time};
 use super::hearing::Hearing;
@@ -17,7 +18,7 @@ use super::member::{Member, Standing};
 use super::session::{HeldUp, Session};
 use super::tube::{Tube, TubeFacts, TubeId};
 use super::waiting::Waiter;
-use super::{Incarnation, JobId, MemberId, Queue, SessionId};
+use super::{Incarnation, JobId, LogicalTime, MemberId, Queue, SessionId};
 
 /// Numbers above this are not believed: a counter that starts below it does not overflow.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -62,12 +63,15 @@ pub enum Item {
 }
 
 impl Queue {
-    /// The state that `records` are a checkpoint of.
+    /// The state that `records` are a checkpoint of, with the cold jobs that `cold` had then.
     ///
     /// # Errors
     ///
     /// [`RestoreError`] when the records are incomplete or contradict each other.
-    pub fn restore(records: impl Iterator<Item = Record>) -> Result<Self, RestoreError> {
+    pub fn restore(
+        records: impl Iterator<Item = Record>,
+        cold: Box<dyn ColdJobs>,
+    ) -> Result<Self, RestoreError> {
         let mut records = records;
         let Some(Record::Header(header)) = records.next() else {
             return Err(RestoreError::NoHeader);
@@ -77,6 +81,7 @@ impl Queue {
         queue.next = header.next;
         queue.totals = header.totals;
         queue.chain = header.chain;
+        queue.cold = cold;
         for record in records {
             queue.add_record(record)?;
         }
@@ -88,6 +93,7 @@ impl Queue {
         queue.derive_tubes()?;
         queue.derive_members()?;
         queue.derive_sessions()?;
+        queue.derive_cold();
         queue.derive_jobs()?;
         queue.derive_waits()?;
         queue.check_continuations()?;
@@ -101,7 +107,9 @@ impl Queue {
             Record::Member(id, facts) => {
                 (Item::Member(id), self.members.insert(id, Member::new(facts)))
             }
-            Record::Tube(id, facts) => (Item::Tube(id), self.tubes.insert(id, Tube::new(facts))),
+            Record::Tube(id, facts, cold) => {
+                (Item::Tube(id), self.tubes.insert(id, Tube { cold, ..Tube::new(facts) }))
+            }
             Record::Session(id, facts) => {
                 (Item::Session(id), self.sessions.insert(id, Session::new(facts)))
             }
@@ -128,6 +136,7 @@ impl Queue {
             if let Some(pause) = pause {
                 self.deadlines.add(pause.until, Timer::Pause(*id));
             }
+            require(tube.cold.is_plausible(), item, "has cold jobs that cannot be")?;
         }
         // As many tubes as places, each in one of its own: every place is filled.
         self.tube_order = order.into_iter().flatten().collect();
@@ -187,6 +196,23 @@ impl Queue {
         Ok(())
     }
 
+    /// Counts the cold jobs, and sets the timers of those that are due first.
+    fn derive_cold(&mut self) {
+        let ids: Vec<TubeId> = self.tubes.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            let places = self.places(id);
+            let cold = places.tube.cold;
+            places.tube.urgent += cold.urgent;
+            places.counts.urgent += cold.urgent;
+            places.counts.ready += cold[Order::Ready].count;
+            places.counts.delayed += cold[Order::Delayed].count;
+            places.counts.buried += cold[Order::Buried].count;
+            if let Some((until, job)) = cold[Order::Delayed].first {
+                places.deadlines.add(LogicalTime(until), Timer::Delay(job));
+            }
+        }
+    }
+
     fn derive_jobs(&mut self) -> Result<(), RestoreError> {
         for (id, job) in self.jobs.iter() {
             let item = Item::Job(*id);
@@ -205,7 +231,7 @@ impl Queue {
                     require(alone, item, "was buried together with another")?;
                 }
             }
-            self.job_counts.body_bytes += job.body.len() as u64;
+            self.job_counts.hot_bytes += job.hot_bytes();
             let mut places = Places {
                 tube,
                 sessions: &mut self.sessions,
@@ -283,7 +309,7 @@ impl Queue {
         for (id, tube) in self.tubes.iter() {
             let item = Item::Tube(*id);
             require(*id == TubeId::DEFAULT || !tube.is_unused(), item, "is there for nothing")?;
-            let idle = tube.ready.is_empty() || self.first_waiter(*id).is_none();
+            let idle = tube.first(Order::Ready).is_none() || self.first_waiter(*id).is_none();
             require(tube.is_paused() || idle, item, "has ready jobs and waiters")?;
         }
         Ok(())

@@ -17,6 +17,7 @@
 mod bulk;
 mod chain;
 mod checkpoints;
+mod cold;
 mod commands;
 mod ledger;
 mod members;

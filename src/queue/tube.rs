@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use beanpole_protocol::TubeName;
 use serde::{Deserialize, Serialize};
 
+use super::cold::{ColdShelves, Order, Place};
 use super::deadline::Timer;
 use super::restore::is_plausible;
 use super::table::Recorded;
@@ -49,10 +50,12 @@ pub(super) struct Pause {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tube {
     pub(super) facts: TubeFacts,
+    /// Hot jobs, as in the next two.
     pub(super) ready: BTreeSet<(u32, JobId)>,
     pub(super) delayed: BTreeSet<(LogicalTime, JobId)>,
     /// In order of burying.
     pub(super) buried: BTreeMap<u64, JobId>,
+    pub(super) cold: ColdShelves,
     pub(super) reserved: u64,
     /// Ready jobs that count as urgent.
     pub(super) urgent: u64,
@@ -65,10 +68,10 @@ pub(super) struct Tube {
 }
 
 impl Recorded for Tube {
-    type Facts = TubeFacts;
+    type Facts = (TubeFacts, ColdShelves);
 
-    fn facts(&self) -> TubeFacts {
-        self.facts.clone()
+    fn facts(&self) -> Self::Facts {
+        (self.facts.clone(), self.cold)
     }
 }
 
@@ -79,12 +82,33 @@ impl Tube {
             ready: BTreeSet::new(),
             delayed: BTreeSet::new(),
             buried: BTreeMap::new(),
+            cold: ColdShelves::default(),
             reserved: 0,
             urgent: 0,
             using: 0,
             watching: 0,
             waiters: BTreeSet::new(),
         }
+    }
+
+    /// How many jobs are in an order, hot and cold.
+    pub(super) fn count(&self, order: Order) -> u64 {
+        let hot = match order {
+            Order::Ready => self.ready.len(),
+            Order::Delayed => self.delayed.len(),
+            Order::Buried => self.buried.len(),
+        };
+        hot as u64 + self.cold[order].count
+    }
+
+    /// The first of the jobs in an order, hot or cold.
+    pub(super) fn first(&self, order: Order) -> Option<Place> {
+        let hot = match order {
+            Order::Ready => self.ready.first().map(|(priority, id)| (u64::from(*priority), *id)),
+            Order::Delayed => self.delayed.first().map(|(until, id)| (until.0, *id)),
+            Order::Buried => self.buried.first_key_value().map(|(sequence, id)| (*sequence, *id)),
+        };
+        [hot, self.cold[order].first].into_iter().flatten().min()
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -99,6 +123,7 @@ impl Tube {
             && self.ready.is_empty()
             && self.delayed.is_empty()
             && self.buried.is_empty()
+            && self.cold.jobs() == 0
     }
 }
 

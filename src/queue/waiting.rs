@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
+use super::cold::Order;
 use super::deadline::{Timer, warning_time};
 use super::job::{JobState, tally};
 use super::session::HeldUp;
@@ -52,6 +53,7 @@ impl Waiter {
 impl Queue {
     /// Makes a job ready, or hands it to who waits for it.
     pub(super) fn make_ready(&mut self, id: JobId, work: &mut Work) {
+        self.warm(id);
         match self.next_waiter(self.job(id).tube) {
             Some(waiter) => self.hand_over(id, waiter, work),
             None => {
@@ -102,6 +104,7 @@ impl Queue {
 
     /// Gives a job that nobody holds to a session.
     pub(super) fn reserve_for(&mut self, id: JobId, session: SessionId) -> Outcome {
+        self.warm(id);
         let deadline = self.after_seconds(self.job(id).ttr);
         let job = self.move_job(id, JobState::Reserved { by: session, deadline });
         tally(&mut job.tallies.reserves);
@@ -113,7 +116,7 @@ impl Queue {
     pub(super) fn best_ready(&self, session: SessionId) -> Option<JobId> {
         let watched = &self.session(session).facts.watched;
         let tubes = watched.iter().map(|id| self.tube(*id)).filter(|tube| !tube.is_paused());
-        tubes.filter_map(|tube| tube.ready.first()).min().map(|(_, job)| *job)
+        tubes.filter_map(|tube| tube.first(Order::Ready)).min().map(|(_, job)| job)
     }
 
     /// Begins a wait, until a time or for ever.

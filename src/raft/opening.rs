@@ -20,7 +20,7 @@ use super::state_machine::ReplicaState;
 use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
-use crate::queue::{Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
+use crate::queue::{ColdInMemory, Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::catalog::{Catalog, Part, PartKind, StartRecord};
 use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointReader, Checkpoints};
@@ -387,7 +387,7 @@ pub(super) fn restore_queue(
             None
         }
     });
-    let queue = Queue::restore(records);
+    let queue = Queue::restore(records, Box::new(ColdInMemory::default()));
     match failed {
         Some(error) => Err(error),
         None => queue.map_err(|source| OpenError::Restore { index, source }),

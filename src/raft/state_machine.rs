@@ -380,6 +380,10 @@ impl Observer for OwnSessions<'_> {
         }
     }
 
+    fn wants_bodies(&self, session: SessionId) -> bool {
+        self.is_own(session)
+    }
+
     fn outcome(&mut self, session: SessionId, outcome: Outcome) {
         if self.is_own(session) {
             self.owner.outcome(session.connection, outcome);

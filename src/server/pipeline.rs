@@ -373,7 +373,7 @@ fn reply_of(outcome: Outcome) -> Reply {
         Outcome::Using { tube } => Reply::Using(tube),
         Outcome::Watching { count } => Reply::Watching(count),
         Outcome::NotIgnored => Reply::NotIgnored,
-        Outcome::Reserved { job, body } => Reply::Reserved { id: job.0, body },
+        Outcome::Reserved { job, body } => Reply::Reserved { id: job.0, body: body.here() },
         Outcome::TimedOut => Reply::TimedOut,
         Outcome::DeadlineSoon => Reply::DeadlineSoon,
         Outcome::Deleted => Reply::Deleted,

@@ -26,8 +26,8 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Watching { count: 1 },
         Outcome::Watching { count: 2 },
         Outcome::NotIgnored,
-        Outcome::Reserved { job: JobId(1), body: body.clone() },
-        Outcome::Reserved { job: JobId(2), body },
+        Outcome::Reserved { job: JobId(1), body: Body::Here(body.clone()) },
+        Outcome::Reserved { job: JobId(2), body: Body::Here(body) },
         Outcome::TimedOut,
         Outcome::DeadlineSoon,
         Outcome::Deleted,
@@ -106,7 +106,8 @@ fn difference_never_heals() {
 #[test]
 fn chain_counts_time_and_survives_a_restore() {
     let mut player = play("1 put 0 0 60 a = 1 INSERTED 1");
-    let mut restored = Queue::restore(player.queue.records()).expect("the state is sound");
+    let mut restored = Queue::restore(player.queue.records(), Box::new(ColdInMemory::default()))
+        .expect("the state is sound");
     assert_eq!(restored.chain(), player.queue.chain());
     std::mem::swap(&mut restored, &mut player.queue);
     let now = player.now;

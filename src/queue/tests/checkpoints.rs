@@ -77,7 +77,8 @@ fn restored_state_is_the_state() {
     let mut player = rich();
     let digest = player.queue.digest();
     let records = records(&mut player.queue);
-    let restored = Queue::restore(records.into_iter()).expect("the records are whole");
+    let restored = Queue::restore(records.into_iter(), Box::new(ColdInMemory::default()))
+        .expect("the records are whole");
     restored.check_invariants();
     assert_eq!(restored.digest(), digest);
     assert_eq!(restored.counters(), player.queue.counters());
@@ -110,7 +111,8 @@ fn checkpoint_is_the_state_at_its_beginning_whatever_happens_meanwhile() {
                 player.line(step);
             }
         }
-        let restored = Queue::restore(records.into_iter()).expect("the records are whole");
+        let restored = Queue::restore(records.into_iter(), Box::new(ColdInMemory::default()))
+            .expect("the records are whole");
         assert_eq!(restored.digest(), digest, "in slices of {slice}");
         assert_ne!(player.queue.digest(), digest);
     }
@@ -128,7 +130,8 @@ fn abandoned_checkpoint_leaves_nothing_behind() {
     player.queue.abandon_checkpoint();
     assert_eq!(player.queue.checkpoint_copies_held(), 0);
     let records = records(&mut player.queue);
-    let restored = Queue::restore(records.into_iter()).expect("the records are whole");
+    let restored = Queue::restore(records.into_iter(), Box::new(ColdInMemory::default()))
+        .expect("the records are whole");
     assert_eq!(restored.digest(), player.queue.digest());
     assert_ne!(restored.digest(), digest);
 }
@@ -148,10 +151,12 @@ fn checkpoint_with_a_record_missing_or_twice_is_refused() {
     for place in 0..whole.len() {
         let mut missing = whole.clone();
         missing.remove(place);
-        let error = Queue::restore(missing.into_iter()).expect_err("a record is missing");
+        let error = Queue::restore(missing.into_iter(), Box::new(ColdInMemory::default()))
+            .expect_err("a record is missing");
         let mut twice = whole.clone();
         twice.push(whole[place].clone());
-        let error_of_two = Queue::restore(twice.into_iter()).expect_err("a record is there twice");
+        let error_of_two = Queue::restore(twice.into_iter(), Box::new(ColdInMemory::default()))
+            .expect_err("a record is there twice");
         if place == 0 {
             assert_eq!(error, RestoreError::NoHeader);
             assert_eq!(error_of_two, RestoreError::SecondHeader);
@@ -176,7 +181,7 @@ fn damaged_records_are_refused_or_make_a_sound_state() {
             };
             let mut records = whole.clone();
             records[place] = record;
-            match Queue::restore(records.into_iter()) {
+            match Queue::restore(records.into_iter(), Box::new(ColdInMemory::default())) {
                 Ok(queue) => {
                     queue.check_invariants();
                     accepted += 1;

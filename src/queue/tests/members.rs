@@ -245,7 +245,8 @@ fn grace_survives_a_restore() {
          1 reserve = 1 RESERVED 1 a
          ! open 2000",
     );
-    player.queue = Queue::restore(player.queue.records()).expect("the state is sound");
+    player.queue = Queue::restore(player.queue.records(), Box::new(ColdInMemory::default()))
+        .expect("the state is sound");
     player.play(
         "? deadline = 2000
          +1999

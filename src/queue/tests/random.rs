@@ -1,6 +1,7 @@
 //! Random batches on three copies of the state (D1): one is applied to as it is and checked after
 //! each op, one is now and then replaced by what its records restore, and one is checkpointed in
-//! random slices while ops go on, then restored, and given the ops since the freeze once more.
+//! random slices while ops go on, then restored, and given the ops since the freeze once more; jobs of
+//! it are made cold at random.
 //! Outcomes, digests and chains are equal all the time. Members begin and end lives, with and without a
 //! grace, fall silent and are heard again, and are removed and replaced.
 //!
@@ -11,6 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use beanpole_protocol::TubeName;
 use bytes::Bytes;
 
+use super::cold::ColdModel;
 use super::ledger::Ledger;
 use super::script::name;
 use crate::queue::*;
@@ -307,14 +309,32 @@ struct Checkpointed {
     records: Option<Vec<Record>>,
     since: Vec<(Batch, Vec<(SessionId, Outcome)>)>,
     restores: u64,
+    /// Its cold jobs, and what they were at the freeze.
+    cold: ColdModel,
+    frozen: ColdModel,
+    /// How many jobs were cold when they were counted.
+    cooled: u64,
 }
 
 impl Checkpointed {
+    fn new() -> Self {
+        let cold = ColdModel::default();
+        let mut queue = Queue::new();
+        queue.cold = Box::new(cold.clone());
+        let (records, since, frozen) = (None, Vec::new(), ColdModel::default());
+        Self { queue, records, since, restores: 0, cold, frozen, cooled: 0 }
+    }
+
     fn step(&mut self, random: &mut Random) {
+        if random.one_in(3) {
+            self.queue.cool(random.below(4000));
+            self.cooled += self.cold.len() as u64;
+        }
         match &mut self.records {
             None => {
                 if random.one_in(10) {
                     self.queue.begin_checkpoint();
+                    self.frozen = self.cold.copy();
                     self.records = Some(Vec::new());
                 }
             }
@@ -341,7 +361,9 @@ impl Checkpointed {
         let records = bytes
             .iter()
             .map(|bytes| postcard::from_bytes(bytes).expect("a record comes back from its bytes"));
-        let mut restored = Queue::restore(records).expect("a checkpoint is whole");
+        self.cold = self.frozen.copy();
+        let mut restored =
+            Queue::restore(records, Box::new(self.cold.clone())).expect("a checkpoint is whole");
         for (batch, outcomes) in &self.since {
             assert_eq!(apply(&mut restored, batch), *outcomes, "of {batch:?}");
         }
@@ -394,8 +416,7 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
     let mut world = World::new(seed);
     let mut ledger = Ledger::default();
     let (mut plain, mut replaced) = (Queue::new(), Queue::new());
-    let queue = Queue::new();
-    let mut walked = Checkpointed { queue, records: None, since: Vec::new(), restores: 0 };
+    let mut walked = Checkpointed::new();
     let mut returns = 0;
     while ledger.applied < ops {
         let batch = world.batch(&plain, &mut ledger);
@@ -411,12 +432,15 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
         assert_eq!(plain.counters(), replaced.counters());
         assert!(plain.tube_names().eq(replaced.tube_names()));
         if world.random.one_in(50) {
-            replaced = Queue::restore(replaced.records()).expect("the state is sound");
+            replaced = Queue::restore(replaced.records(), Box::new(ColdInMemory::default()))
+                .expect("the state is sound");
         }
         walked.step(&mut world.random);
         returns += u64::from(is_returning(&plain));
     }
     plain.check_invariants();
+    assert!(walked.cooled > ops / 10, "only {} cold jobs", walked.cooled);
+    walked.queue.check_invariants();
     assert!(walked.restores > ops / 5_000, "only {} restores", walked.restores);
     assert!(returns >= ops / 50_000, "only {returns} entries before all of a member were served");
 }

@@ -247,7 +247,7 @@ fn word(outcome: &Outcome) -> String {
         Outcome::Watching { count } => format!("WATCHING {count}"),
         Outcome::NotIgnored => "NOT_IGNORED".into(),
         Outcome::Reserved { job, body } => {
-            format!("RESERVED {} {}", job.0, String::from_utf8_lossy(body))
+            format!("RESERVED {} {}", job.0, String::from_utf8_lossy(&body.clone().here()))
         }
         Outcome::TimedOut => "TIMED_OUT".into(),
         Outcome::DeadlineSoon => "DEADLINE_SOON".into(),

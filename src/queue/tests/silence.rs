@@ -223,7 +223,8 @@ fn checkpoint_in_the_middle_of_a_return_goes_on_where_it_was() {
         player.ask(1, action("put 0 0 60 a"));
     }
     player.line("! heard");
-    let mut restored = Queue::restore(player.queue.records()).expect("the state is sound");
+    let mut restored = Queue::restore(player.queue.records(), Box::new(ColdInMemory::default()))
+        .expect("the state is sound");
     assert_eq!(restored.digest(), player.queue.digest());
     std::mem::swap(&mut restored, &mut player.queue);
     let words = player.line("+0");

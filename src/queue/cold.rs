@@ -1,0 +1,258 @@
+//! Cold jobs: not needed soon, and kept by a store outside of the queue's memory (DESIGN D9).
+//!
+//! Which jobs are cold is each member's own matter: no outcome, no count and no digest depends on
+//! it. All that the queue needs of a store is [`ColdJobs`]; what it remembers of one itself is, for
+//! each tube and each order of its jobs, how many are cold and which of them comes first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::ops::{Index, IndexMut};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::job::{Body, ColdBody, Job, JobState, URGENT_BELOW};
+use super::tube::TubeId;
+use super::{JobId, Queue};
+
+/// The orders in which a tube's jobs are taken. A reserved job is in none, and never cold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// By priority.
+    Ready,
+    /// By the time at which they become ready.
+    Delayed,
+    /// By the sequence of burying.
+    Buried,
+}
+
+/// The cold jobs of one order of one tube.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shelf {
+    /// The tube.
+    pub tube: TubeId,
+    /// The order.
+    pub order: Order,
+}
+
+/// Where in its order a job is: a priority, a time or a sequence, and among equals the job's id.
+pub type Place = (u64, JobId);
+
+/// A store of cold jobs.
+///
+/// It must hand back what it was given, or end the process: there is nobody who could be told of a
+/// damaged file while an entry is applied, and a member that goes on without a job that the others
+/// have is worse than none.
+pub trait ColdJobs: Debug + Send + Sync {
+    /// Takes jobs in; none of them is there already, and none is reserved. They can be found from
+    /// now on.
+    fn store(&mut self, jobs: Vec<(JobId, Job)>);
+
+    /// The first place of a shelf.
+    fn first(&self, shelf: Shelf) -> Option<Place>;
+
+    /// A copy of a job; its body may be cold.
+    fn find(&self, id: JobId) -> Option<Job>;
+
+    /// Hands a job out. Its body may stay here, and can be read for as long as the job exists.
+    fn take(&mut self, id: JobId) -> Option<Job>;
+
+    /// Reads a body.
+    fn body(&self, at: ColdBody) -> Bytes;
+
+    /// All jobs, in order of their ids. For tests and checks: it reads everything.
+    fn all(&self) -> Vec<(JobId, Job)>;
+}
+
+/// What the queue remembers of a tube's cold jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdShelves {
+    shelves: [ColdShelf; 3],
+    /// Cold ready jobs that count as urgent.
+    pub(super) urgent: u64,
+}
+
+/// What the queue remembers of a shelf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColdShelf {
+    pub(super) count: u64,
+    pub(super) first: Option<Place>,
+}
+
+impl Index<Order> for ColdShelves {
+    type Output = ColdShelf;
+
+    fn index(&self, order: Order) -> &ColdShelf {
+        &self.shelves[order as usize]
+    }
+}
+
+impl IndexMut<Order> for ColdShelves {
+    fn index_mut(&mut self, order: Order) -> &mut ColdShelf {
+        &mut self.shelves[order as usize]
+    }
+}
+
+impl ColdShelves {
+    pub(super) fn jobs(&self) -> u64 {
+        self.shelves.iter().map(|shelf| shelf.count).sum()
+    }
+
+    /// Whether the numbers can be those of shelves.
+    pub(super) fn is_plausible(&self) -> bool {
+        let sound = |shelf: &ColdShelf| (shelf.count > 0) == shelf.first.is_some();
+        self.shelves.iter().all(sound) && self.urgent <= self[Order::Ready].count
+    }
+}
+
+impl Job {
+    /// The shelf that a cold job is on, and where; `None` for one that is reserved.
+    pub(super) fn shelf(&self, id: JobId) -> Option<(Shelf, Place)> {
+        let (order, key) = match self.state {
+            JobState::Ready => (Order::Ready, u64::from(self.priority)),
+            JobState::Delayed { until } => (Order::Delayed, until.0),
+            JobState::Buried { sequence } => (Order::Buried, sequence),
+            JobState::Reserved { .. } => return None,
+        };
+        Some((Shelf { tube: self.tube, order }, (key, id)))
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.state == JobState::Ready && self.priority < URGENT_BELOW
+    }
+}
+
+impl Queue {
+    /// Makes jobs cold, the ones that are needed last, until at least `bytes` of memory are free or
+    /// none is left to choose. Returns how many bytes became free.
+    pub fn cool(&mut self, bytes: u64) -> u64 {
+        let before = self.job_counts.hot_bytes;
+        let mut chosen = Vec::new();
+        let mut freed = 0;
+        let tubes: Vec<TubeId> = {
+            let from = self.cool_from;
+            let onward = self.tubes.range(from..).map(|(id, _)| *id);
+            onward.chain(self.tubes.range(..from).map(|(id, _)| *id)).collect()
+        };
+        for tube in tubes {
+            if freed >= bytes {
+                self.cool_from = tube;
+                break;
+            }
+            self.choose_cold(tube, bytes - freed, &mut chosen, &mut freed);
+        }
+        self.cool_jobs(chosen);
+        before - self.job_counts.hot_bytes
+    }
+
+    /// Chooses of one tube the half that is needed last, of each order.
+    fn choose_cold(&self, id: TubeId, bytes: u64, chosen: &mut Vec<JobId>, freed: &mut u64) {
+        let tube = self.tube(id);
+        let half = |count: usize| count.div_ceil(2);
+        let buried = tube.buried.values().rev().take(half(tube.buried.len())).copied();
+        let delayed = tube.delayed.iter().rev().take(half(tube.delayed.len())).map(|it| it.1);
+        let ready = tube.ready.iter().rev().take(half(tube.ready.len())).map(|it| it.1);
+        let wanted = *freed + bytes;
+        for job in buried.chain(delayed).chain(ready) {
+            if *freed >= wanted {
+                return;
+            }
+            *freed += self.job(job).hot_bytes();
+            chosen.push(job);
+        }
+    }
+
+    /// Makes the jobs cold; all are hot, and none is reserved.
+    pub(super) fn cool_jobs(&mut self, ids: Vec<JobId>) {
+        let jobs: Vec<(JobId, Job)> = ids.into_iter().map(|id| (id, self.cool_one(id))).collect();
+        if !jobs.is_empty() {
+            self.cold.store(jobs);
+        }
+    }
+
+    fn cool_one(&mut self, id: JobId) -> Job {
+        let job = self.jobs.remove(&id).expect("a job that cools is hot");
+        let (shelf, place) = job.shelf(id).expect("a job that cools is not reserved");
+        self.job_counts.hot_bytes -= job.hot_bytes();
+        let mut places = self.places(job.tube);
+        places.unlist(id, job.priority, job.state);
+        let cold = &mut places.tube.cold;
+        cold.urgent += u64::from(job.is_urgent());
+        cold[shelf.order].count += 1;
+        let first = cold[shelf.order].first;
+        if first.is_none_or(|first| place < first) {
+            places.set_cold_first(shelf.order, Some(place));
+        }
+        job
+    }
+
+    /// Brings a job into memory, if it is not there. Its body may stay cold.
+    pub(super) fn warm(&mut self, id: JobId) {
+        if self.jobs.contains(&id) {
+            return;
+        }
+        let job = self.cold.take(id).expect("a job that an index names exists");
+        let (shelf, place) = job.shelf(id).expect("a reserved job is never cold");
+        let tube = self.tube(job.tube);
+        let was_first = tube.cold[shelf.order].first == Some(place);
+        let next = if was_first { self.cold.first(shelf) } else { None };
+        let mut places = self.places(job.tube);
+        places.tube.cold.urgent -= u64::from(job.is_urgent());
+        places.tube.cold[shelf.order].count -= 1;
+        if was_first {
+            places.set_cold_first(shelf.order, next);
+        }
+        places.list(id, job.priority, job.state);
+        self.job_counts.hot_bytes += job.hot_bytes();
+        assert!(self.jobs.insert(id, job), "{id:?} was hot and cold");
+    }
+
+    /// Reads a body, wherever it is.
+    pub fn body(&self, body: &Body) -> Bytes {
+        match body {
+            Body::Here(bytes) => bytes.clone(),
+            Body::Cold(at) => self.cold.body(*at),
+        }
+    }
+}
+
+/// Shelves in memory: what a queue has that never cools anything, and the model of a store.
+#[derive(Debug, Default)]
+pub struct ColdInMemory {
+    jobs: BTreeMap<JobId, Job>,
+    places: BTreeSet<(Shelf, Place)>,
+}
+
+impl ColdJobs for ColdInMemory {
+    fn store(&mut self, jobs: Vec<(JobId, Job)>) {
+        for (id, job) in jobs {
+            let place = job.shelf(id).expect("a reserved job is never cold");
+            assert!(self.places.insert(place), "{id:?} is on a shelf already");
+            assert!(self.jobs.insert(id, job).is_none(), "{id:?} is cold already");
+        }
+    }
+
+    fn first(&self, shelf: Shelf) -> Option<Place> {
+        let least = (shelf, (0, JobId(0)));
+        self.places.range(least..).next().filter(|(of, _)| *of == shelf).map(|(_, place)| *place)
+    }
+
+    fn find(&self, id: JobId) -> Option<Job> {
+        self.jobs.get(&id).cloned()
+    }
+
+    fn take(&mut self, id: JobId) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        let place = job.shelf(id).expect("a reserved job is never cold");
+        assert!(self.places.remove(&place), "{id:?} is on no shelf");
+        Some(job)
+    }
+
+    fn body(&self, at: ColdBody) -> Bytes {
+        unreachable!("no body was made cold here: {at:?}")
+    }
+
+    fn all(&self) -> Vec<(JobId, Job)> {
+        self.jobs.iter().map(|(id, job)| (*id, job.clone())).collect()
+    }
+}

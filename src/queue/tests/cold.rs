@@ -1,0 +1,165 @@
+//! Cold jobs: what they must not change, and a store to show it with.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::script::Player;
+use crate::queue::*;
+
+/// A store that keeps all bodies, so that every job comes back without its own. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ColdModel(Arc<Mutex<Model>>);
+
+#[derive(Debug, Default)]
+struct Model {
+    jobs: ColdInMemory,
+    bodies: Vec<Bytes>,
+}
+
+impl ColdModel {
+    /// Another store with the same jobs.
+    pub(super) fn copy(&self) -> Self {
+        let model = self.0.lock();
+        let mut jobs = ColdInMemory::default();
+        jobs.store(model.jobs.all());
+        Self(Arc::new(Mutex::new(Model { jobs, bodies: model.bodies.clone() })))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().jobs.all().len()
+    }
+}
+
+impl ColdJobs for ColdModel {
+    fn store(&mut self, mut jobs: Vec<(JobId, Job)>) {
+        let mut model = self.0.lock();
+        for (_, job) in &mut jobs {
+            if let Body::Here(bytes) = &job.body {
+                let bytes = bytes.clone();
+                let length = u32::try_from(bytes.len()).expect("a small body");
+                let offset = model.bodies.len() as u64;
+                model.bodies.push(bytes);
+                job.body = Body::Cold(ColdBody { file: 7, offset, length, crc: 0 });
+            }
+        }
+        model.jobs.store(jobs);
+    }
+
+    fn first(&self, shelf: Shelf) -> Option<Place> {
+        self.0.lock().jobs.first(shelf)
+    }
+
+    fn find(&self, id: JobId) -> Option<Job> {
+        self.0.lock().jobs.find(id)
+    }
+
+    fn take(&mut self, id: JobId) -> Option<Job> {
+        self.0.lock().jobs.take(id)
+    }
+
+    fn body(&self, at: ColdBody) -> Bytes {
+        let index = usize::try_from(at.offset).expect("a place in a list");
+        self.0.lock().bodies[index].clone()
+    }
+
+    fn all(&self) -> Vec<(JobId, Job)> {
+        self.0.lock().jobs.all()
+    }
+}
+
+/// A player whose jobs are all made cold after each line.
+fn cold_player() -> (Player, ColdModel) {
+    let mut player = Player::new();
+    let model = ColdModel::default();
+    player.queue.cold = Box::new(model.clone());
+    (player, model)
+}
+
+fn play_cold(transcript: &str) -> (Player, ColdModel) {
+    let (mut player, model) = cold_player();
+    for line in transcript.lines() {
+        player.play(line);
+        player.queue.cool(u64::MAX);
+        player.queue.cool(u64::MAX);
+        player.queue.check_invariants();
+    }
+    (player, model)
+}
+
+#[test]
+fn ready_jobs_come_by_priority_and_id_whether_hot_or_cold() {
+    play_cold(
+        "1 put 5 0 60 a = 1 INSERTED 1
+         1 put 4 0 60 b = 1 INSERTED 2
+         1 put 4 0 60 c = 1 INSERTED 3
+         1 put 9 0 60 d = 1 INSERTED 4
+         ? peek-ready 1 = FOUND 2 b
+         ? stats-tube default current-jobs-ready current-jobs-urgent = 4 4
+         2 reserve = 2 RESERVED 2 b
+         2 reserve = 2 RESERVED 3 c
+         2 delete 4 = 2 DELETED
+         2 reserve = 2 RESERVED 1 a
+         ? stats-tube default current-jobs-ready current-jobs-reserved = 0 3",
+    );
+}
+
+#[test]
+fn cold_delayed_jobs_become_ready_in_their_order_and_time() {
+    play_cold(
+        "1 put 5 2 60 a = 1 INSERTED 1
+         1 put 5 1 60 b = 1 INSERTED 2
+         1 put 5 2 60 c = 1 INSERTED 3
+         ? peek-delayed 1 = FOUND 2 b
+         2 reserve = 2 waits
+         3 reserve = 3 waits
+         4 reserve = 4 waits
+         +999
+         +1 = 2 RESERVED 2 b
+         +1000 = 3 RESERVED 1 a, 4 RESERVED 3 c",
+    );
+}
+
+#[test]
+fn cold_buried_jobs_are_kicked_in_the_order_of_burying() {
+    play_cold(
+        "1 put 5 0 60 a = 1 INSERTED 1
+         1 put 5 0 60 b = 1 INSERTED 2
+         1 put 5 0 60 c = 1 INSERTED 3
+         1 reserve-job 3 = 1 RESERVED 3 c
+         1 bury 3 8 = 1 BURIED
+         1 reserve-job 1 = 1 RESERVED 1 a
+         1 bury 1 8 = 1 BURIED
+         ? peek-buried 1 = FOUND 3 c
+         2 kick 1 = 2 KICKED 1
+         ? peek-buried 1 = FOUND 1 a
+         2 kick-job 1 = 2 KICKED
+         ? stats-job 1 state kicks buries = ready 1 1",
+    );
+}
+
+#[test]
+fn cooling_chooses_what_is_needed_last_and_frees_what_it_says() {
+    let (mut player, model) = cold_player();
+    for _ in 0..100 {
+        player.line("1 put 7 0 60 body");
+    }
+    let before = player.queue.job_counts.hot_bytes;
+    let freed = player.queue.cool(before / 4);
+    assert!(freed >= before / 4 && freed < before / 2, "{freed} of {before}");
+    let hottest = model.0.lock().jobs.all().iter().map(|(id, _)| id.0).min();
+    assert!(hottest > Some(50), "job {hottest:?} was made cold");
+    player.queue.check_invariants();
+}
+
+#[test]
+fn a_reserved_job_is_never_made_cold() {
+    let (mut player, model) = cold_player();
+    player.play(
+        "1 put 7 0 60 body = 1 INSERTED 1
+         1 reserve = 1 RESERVED 1 body",
+    );
+    player.queue.cool(u64::MAX);
+    assert_eq!(model.len(), 0);
+}
