@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod disk;
 pub mod identity;
 pub mod reserve;
+pub mod runs;
 pub mod sim;
 pub mod wal;
 
