@@ -328,6 +328,11 @@ impl Block {
         self.starts.len()
     }
 
+    /// Whether it has the record of this ordinal.
+    pub(super) fn has(&self, ordinal: u32) -> bool {
+        ordinal.checked_sub(self.first).is_some_and(|position| (position as usize) < self.count())
+    }
+
     pub(super) fn place(&self, position: usize) -> Place {
         place_at(&self.bytes, FRAME_BYTES + usize::from(self.starts[position]))
     }

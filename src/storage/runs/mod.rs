@@ -21,19 +21,28 @@ use thiserror::Error;
 use super::background::BackgroundHandle;
 use super::disk::Disk;
 
+mod cursors;
 mod files;
 mod format;
 mod ids;
 mod lru;
 mod marks;
+mod merge;
+mod plan;
 mod reader;
+mod run;
 mod sealed;
+mod set;
+mod state;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::marks::Marks;
+pub use self::plan::{MERGE_RECORDS_MAX, MERGE_RUNS, MOVED_BYTES_MAX, Merge, OVERLAP_MAX};
+pub use self::set::{Found, Resident, RunSet};
+pub use self::state::{Frozen, Live, RunState};
 
 /// The most bytes the facts of a record may have.
 pub const FACTS_BYTES_MAX: usize = 128;

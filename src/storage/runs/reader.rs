@@ -108,11 +108,7 @@ impl RunFile {
 
     /// The ordinal of an id. Reads one page of the id index, or none.
     pub(super) fn find(&self, id: u64) -> Result<Option<u32>, RunError> {
-        let ranges = &self.summary.id_ranges;
-        let number = ranges.partition_point(|(_, last)| *last < id);
-        if ranges.get(number).is_none_or(|(first, _)| *first > id) {
-            return Ok(None);
-        }
+        let Some(number) = self.page_of_id(id) else { return Ok(None) };
         let ids = self.id_page(number)?;
         let found = ids.binary_search_by_key(&id, |(id, _)| *id);
         let ordinal = found.ok().map(|position| ids[position].1);
@@ -124,6 +120,11 @@ impl RunFile {
 
     pub(super) fn body(&self, at: &BodyPointer) -> Result<Bytes, RunError> {
         self.files.body(at, self.foot.bodies_end)
+    }
+
+    /// How many bytes of bodies it has.
+    pub(super) fn bodies_bytes(&self) -> u64 {
+        self.foot.bodies_end - HEAD_BYTES as u64
     }
 
     /// What it takes up in memory beside itself, bytes.
@@ -207,6 +208,13 @@ impl RunFile {
         let page = Arc::new(entries);
         self.files.cache(key, Page::Ids(page.clone()));
         Ok(page)
+    }
+
+    /// The page that has an id, if it is there.
+    pub(super) fn page_of_id(&self, id: u64) -> Option<usize> {
+        let ranges = &self.summary.id_ranges;
+        let number = ranges.partition_point(|(_, last)| *last < id);
+        ranges.get(number).is_some_and(|(first, _)| *first <= id).then_some(number)
     }
 
     fn id_page_at(&self, number: usize) -> u64 {

@@ -159,8 +159,11 @@ impl<S: Source> RunWriter<S> {
     }
 
     fn put_record(&mut self, record: &Stored) -> Result<u64, RunError> {
+        let position = self.position();
         let area = &mut self.records;
-        assert!(area.last < Some(record.place), "{:?} before {:?}", area.last, record.place);
+        if area.last >= Some(record.place) {
+            return Err(self.files.corrupt(self.uid, position, Damage::DoubleId));
+        }
         let ordinal = area.count;
         area.put(self.uid, record);
         if area.block.len() >= BLOCK_BYTES {

@@ -1,5 +1,6 @@
 //! Runs from outside: one file, then a set of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -9,6 +10,8 @@ use crate::storage::sim::SimDisk;
 use crate::storage::tests::test_now;
 
 mod file;
+mod model;
+mod set;
 
 const CLUSTER: u128 = 0xC1;
 const DIR: &str = "/data/runs";
@@ -55,4 +58,77 @@ fn facts_of(id: u64) -> Bytes {
 /// A record of which everything follows from its place.
 fn record(place: Place) -> Record {
     Record { place, facts: facts_of(place.id), body: RecordBody::Given(body_of(place.id)) }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+/// A set, its background writer, and what is heard of it.
+struct Bench {
+    set: RunSet,
+    heard: mpsc::Receiver<()>,
+    _background: Background,
+}
+
+fn bench(disk: &SimDisk) -> Bench {
+    open(disk, Vec::new(), &BTreeSet::new()).unwrap()
+}
+
+fn open(disk: &SimDisk, listed: Vec<RunState>, kept: &BTreeSet<RunUid>) -> Result<Bench, RunError> {
+    let background = background();
+    let (options, heard) = options(disk, &background);
+    // A new life has a number of its own.
+    let options = RunOptions { life: disk.changes(), ..options };
+    let set = RunSet::open(options, listed, kept)?;
+    Ok(Bench { set, heard, _background: background })
+}
+
+impl Bench {
+    /// Waits until all runs are durable.
+    fn settle(&mut self) {
+        loop {
+            let failures = self.set.write_sealed();
+            assert!(failures.is_empty(), "{failures:?}");
+            if self.set.sealed_runs() == 0 {
+                return;
+            }
+            self.heard.recv().unwrap();
+        }
+    }
+
+    /// Waits until a merge has ended, and publishes it.
+    fn publish(&mut self) {
+        while self.set.is_merging() {
+            if !self.set.publish().unwrap() {
+                self.heard.recv().unwrap();
+            }
+        }
+    }
+
+    /// A merge of these runs, counted from the oldest, which moves the bodies of some files.
+    fn merge(&mut self, positions: &[usize], rewrites: &[RunUid]) {
+        let serials: Vec<_> = self.set.runs.keys().copied().collect();
+        let inputs = positions.iter().map(|position| serials[*position]).collect();
+        let rewrites = rewrites.iter().copied().collect();
+        assert!(self.set.merge(Merge { inputs, rewrites }));
+    }
+
+    fn take(&mut self, id: u64) -> BodyPointer {
+        let found = self.set.find(id).unwrap().expect("the record is there");
+        self.set.take(&found).unwrap()
+    }
 }

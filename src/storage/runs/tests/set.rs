@@ -1,0 +1,236 @@
+//! A set: what it costs, what it survives, and how it merges.
+
+use super::*;
+use crate::storage::disk::Disk;
+
+fn given(ids: std::ops::Range<u64>) -> Vec<Record> {
+    ids.map(|id| record(place(0, id, id))).collect()
+}
+
+#[test]
+fn a_full_disk_leaves_a_run_in_memory_and_it_is_written_when_there_is_room() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    disk.set_capacity(Some(10_000));
+    bench.set.seal(given(0..1000));
+    bench.heard.recv().unwrap();
+    let failures = bench.set.write_sealed();
+    assert!(matches!(&failures[..], [failure] if failure.is_full()), "{failures:?}");
+    let found = bench.set.find(7).unwrap().unwrap();
+    assert_eq!(bench.set.body(&found.body).unwrap(), body_of(7));
+    assert!(bench.set.resident().sealed > 50_000);
+    bench.heard.recv().unwrap();
+    disk.set_capacity(None);
+    assert_eq!(bench.set.write_sealed().len(), 1);
+    bench.settle();
+    assert_eq!(bench.set.resident().sealed, 0);
+    assert_eq!(bench.set.body(&found.body).unwrap(), body_of(7));
+}
+
+#[test]
+#[should_panic(expected = "is sealed already")]
+fn an_id_that_is_sealed_is_not_sealed_again() {
+    let mut bench = bench(&SimDisk::new());
+    // Without a background writer it stays in memory.
+    drop(std::mem::replace(&mut bench._background, background()));
+    bench.set.seal(given(0..10));
+    bench.set.seal(given(9..12));
+}
+
+#[test]
+#[should_panic(expected = "is taken twice")]
+fn a_record_is_taken_once() {
+    let mut bench = bench(&SimDisk::new());
+    bench.set.seal(given(0..10));
+    let found = bench.set.find(3).unwrap().unwrap();
+    bench.set.take(&found).unwrap();
+    bench.set.take(&found).unwrap();
+}
+
+#[test]
+fn files_that_nobody_lists_are_removed_at_the_start_and_kept_ones_are_not() {
+    let disk = SimDisk::new();
+    let mut first = bench(&disk);
+    let uids: Vec<_> = (0..3).map(|run| first.set.seal(given(run * 10..run * 10 + 10))).collect();
+    first.settle();
+    let states = first.set.freeze().states().unwrap();
+    drop(first);
+    for leftover in
+        ["run-00000000000000000000000000000001.new", "run-00000000000000000000000000000001.ids"]
+    {
+        disk.create(&Path::new(DIR).join(leftover)).unwrap();
+    }
+    let listed = states.into_iter().filter(|state| state.uid == uids[0]).collect();
+    let mut second = open(&disk, listed, &BTreeSet::from([uids[1]])).unwrap();
+    let names = |disk: &SimDisk| disk.list(Path::new(DIR)).unwrap();
+    assert_eq!(names(&disk), [format::name(uids[0]), format::name(uids[1])]);
+    assert_eq!(second.set.release(&[]).unwrap(), 1);
+    assert_eq!(names(&disk), [format::name(uids[0])]);
+    assert_eq!(second.set.records(), 10);
+}
+
+#[test]
+fn a_file_goes_when_neither_the_set_nor_anything_frozen_nor_a_checkpoint_has_it() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    let uid = bench.set.seal(given(0..2));
+    bench.settle();
+    let frozen = bench.set.freeze();
+    let bodies = [bench.take(0), bench.take(1)];
+    bench.set.let_go(&bodies[0]);
+    assert_eq!(bench.set.body(&bodies[1]).unwrap(), body_of(1));
+    drop(bench.set.freeze());
+    bench.set.let_go(&bodies[1]);
+    assert_eq!(bench.set.release(&[]).unwrap(), 0);
+    drop(frozen);
+    assert_eq!(bench.set.release(&[uid]).unwrap(), 0);
+    assert_eq!(bench.set.release(&[]).unwrap(), 1);
+    assert_eq!(disk.used_bytes(), 0);
+}
+
+#[test]
+fn runs_that_lie_one_behind_the_other_are_not_merged_and_overlapping_ones_are() {
+    let mut bench = bench(&SimDisk::new());
+    for run in 0..20 {
+        bench.set.seal(given(run * 10..run * 10 + 10));
+    }
+    bench.settle();
+    assert_eq!(bench.set.plan_merge(), None);
+    for run in 20..37 {
+        let ids = run * 10..run * 10 + 10;
+        bench.set.seal(ids.map(|id| record(place(1, id % 10, id))).collect());
+    }
+    bench.settle();
+    let plan = bench.set.plan_merge().unwrap();
+    assert_eq!((plan.inputs.len(), plan.rewrites.len()), (MERGE_RUNS, 0));
+    assert!(bench.set.merge(plan));
+    assert_eq!(bench.set.plan_merge(), None);
+    bench.publish();
+    assert_eq!((bench.set.runs.len(), bench.set.parts.len()), (30, 38));
+    assert_eq!(bench.set.plan_merge(), None);
+}
+
+#[test]
+fn bodies_of_files_that_are_mostly_dead_are_moved_and_the_files_go() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    bench.set.seal(given(0..1000));
+    bench.settle();
+    for id in (0..1000).filter(|id| id % 4 > 0) {
+        let body = bench.take(id);
+        bench.set.let_go(&body);
+    }
+    let before = disk.used_bytes();
+    let plan = bench.set.plan_merge().unwrap();
+    assert_eq!((plan.inputs.len(), plan.rewrites.len()), (1, 1));
+    bench.set.merge(plan);
+    // Taken while the merge runs: one body stays where it was, as long as it is needed.
+    let stays = bench.take(4);
+    bench.publish();
+    assert_eq!(bench.set.plan_merge(), None);
+    assert_eq!(bench.set.release(&[]).unwrap(), 0);
+    assert_eq!(bench.set.body(&stays).unwrap(), body_of(4));
+    bench.set.let_go(&stays);
+    assert_eq!(bench.set.release(&[]).unwrap(), 1);
+    assert!(disk.used_bytes() < before / 2, "{} of {before}", disk.used_bytes());
+    let found = bench.set.find(8).unwrap().unwrap();
+    assert_eq!(bench.set.body(&found.body).unwrap(), body_of(8));
+    assert_eq!((bench.set.records(), bench.set.find(4).unwrap()), (249, None));
+}
+
+#[test]
+fn many_records_may_be_taken_while_a_merge_runs() {
+    let mut bench = bench(&SimDisk::new());
+    for run in 0..3 {
+        let ids = (0..20_000).map(|number| number * 3 + run);
+        bench.set.seal(ids.map(|id| record(place(0, id, id))).collect());
+    }
+    bench.settle();
+    bench.merge(&[0, 1, 2], &[]);
+    let group = Group { tube: 0, kind: 0 };
+    for id in 0..30_000 {
+        assert_eq!(bench.set.first(group).unwrap(), Some(place(0, id, id)));
+        bench.take(id);
+    }
+    bench.publish();
+    assert_eq!(bench.set.runs.len(), 1);
+    assert_eq!(bench.set.records(), 30_000);
+    for id in 30_000..30_100 {
+        assert_eq!(bench.set.first(group).unwrap(), Some(place(0, id, id)));
+        bench.take(id);
+    }
+}
+
+#[test]
+fn an_old_id_that_comes_again_costs_one_page_more() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    for run in 0..10 {
+        bench.set.seal(given(run * 2000..run * 2000 + 2000));
+    }
+    let body = RecordBody::At(bench.take(5));
+    let again = Record { body, ..record(place(0, 5, 5)) };
+    // It stretches the range of ids of this run, not of its pages.
+    bench.set.seal(given(20_000..22_000).into_iter().chain([again]).collect());
+    bench.settle();
+    let pages = |bench: &Bench, id: u64| {
+        let may = |run: &Arc<super::super::run::Run>| run.file().unwrap().page_of_id(id).is_some();
+        bench.set.runs.values().filter(|member| may(&member.run)).count()
+    };
+    assert_eq!(pages(&bench, 5), 2);
+    assert_eq!(pages(&bench, 9_000), 2);
+    assert_eq!(pages(&bench, 15_000), 2);
+    assert_eq!(pages(&bench, 20_500), 1);
+    assert_eq!(bench.set.find(5).unwrap().unwrap().place, place(0, 5, 5));
+}
+
+#[test]
+fn what_stays_in_memory_is_about_a_tenth_of_a_byte_for_each_record_and_a_bit_if_taken() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    let ids = 0..300_000_u64;
+    let bare =
+        |id| Record { body: RecordBody::Given(Bytes::new()), ..record(place(0, id % 1000, id)) };
+    bench.set.seal(ids.map(bare).collect());
+    bench.settle();
+    let resident = bench.set.resident();
+    assert_eq!((resident.sealed, resident.marks), (0, 0));
+    assert!(resident.indexes < 30_000, "{resident:?}");
+    for id in (0..300_000).step_by(50) {
+        bench.take(id);
+    }
+    let resident = bench.set.resident();
+    assert!(resident.marks < 300_000 / 8 + 2000, "{resident:?}");
+    assert!(resident.cache <= 4 << 20, "{resident:?}");
+}
+
+#[test]
+fn a_hundred_thousand_groups_over_thirty_runs_are_taken_in_order() {
+    const GROUPS: u64 = 100_000;
+    let mut bench = bench(&SimDisk::new());
+    let bare = |id: u64| {
+        let place = place(id * 77_777 % GROUPS, 100 - id / 5000, id);
+        Record { place, facts: Bytes::new(), body: RecordBody::Given(Bytes::new()) }
+    };
+    for run in 0..30 {
+        bench.set.seal((run * 5000..run * 5000 + 5000).map(bare).collect());
+    }
+    bench.settle();
+    while let Some(plan) = bench.set.plan_merge() {
+        bench.set.merge(plan);
+        bench.publish();
+    }
+    assert!(bench.set.runs.len() <= OVERLAP_MAX);
+    for tube in (0..GROUPS).step_by(101) {
+        let group = Group { tube, kind: 0 };
+        let expected = bench.set.after(group, None, 9).unwrap();
+        for found in &expected {
+            assert_eq!(bench.set.first(group).unwrap(), Some(found.place));
+            bench.set.take(found).unwrap();
+        }
+        assert!(expected.is_sorted_by_key(|found| found.place) && !expected.is_empty());
+        assert_eq!(bench.set.first(group).unwrap(), None);
+    }
+    let resident = bench.set.resident();
+    assert!(resident.cursors <= 1 << 20, "{resident:?}");
+}
