@@ -15,3 +15,10 @@ pub fn fill(bytes: &mut [u8]) {
     let filled = getrandom(&mut *bytes, GetRandomFlags::empty());
     assert_eq!(filled, Ok(bytes.len()), "the kernel always has random bytes");
 }
+
+/// A random number.
+pub fn number() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

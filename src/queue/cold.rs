@@ -57,8 +57,11 @@ pub trait ColdJobs: Debug + Send + Sync {
     /// Hands a job out. Its body may stay here, and can be read for as long as the job exists.
     fn take(&mut self, id: JobId) -> Option<Job>;
 
-    /// Reads a body.
+    /// Reads a body that was not let go.
     fn body(&self, at: ColdBody) -> Bytes;
+
+    /// A job that was handed out without its body has ended.
+    fn let_go(&mut self, at: ColdBody);
 
     /// All jobs, in order of their ids. For tests and checks: it reads everything.
     fn all(&self) -> Vec<(JobId, Job)>;
@@ -107,7 +110,7 @@ impl ColdShelves {
 
 impl Job {
     /// The shelf that a cold job is on, and where; `None` for one that is reserved.
-    pub(super) fn shelf(&self, id: JobId) -> Option<(Shelf, Place)> {
+    pub fn shelf(&self, id: JobId) -> Option<(Shelf, Place)> {
         let (order, key) = match self.state {
             JobState::Ready => (Order::Ready, u64::from(self.priority)),
             JobState::Delayed { until } => (Order::Delayed, until.0),
@@ -207,6 +210,11 @@ impl Queue {
         assert!(self.jobs.insert(id, job), "{id:?} was hot and cold");
     }
 
+    /// What the hot jobs take up in memory, bytes.
+    pub fn hot_bytes(&self) -> u64 {
+        self.job_counts.hot_bytes
+    }
+
     /// Reads a body, wherever it is.
     pub fn body(&self, body: &Body) -> Bytes {
         match body {
@@ -249,6 +257,10 @@ impl ColdJobs for ColdInMemory {
     }
 
     fn body(&self, at: ColdBody) -> Bytes {
+        unreachable!("no body was made cold here: {at:?}")
+    }
+
+    fn let_go(&mut self, at: ColdBody) {
         unreachable!("no body was made cold here: {at:?}")
     }
 

@@ -91,6 +91,16 @@ impl Body {
 }
 
 impl Job {
+    /// Its bytes.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Gives it another body, and returns the one it had.
+    pub fn replace_body(&mut self, body: Body) -> Body {
+        std::mem::replace(&mut self.body, body)
+    }
+
     /// What it takes up in memory, bytes.
     pub(super) fn hot_bytes(&self) -> u64 {
         JOB_BYTES

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::cold::{Order, Place};
 use super::counters::JobCounts;
 use super::deadline::{Deadlines, Timer};
-use super::job::{Job, JobState, URGENT_BELOW};
+use super::job::{Body, Job, JobState, URGENT_BELOW};
 use super::session::Session;
 use super::table::Table;
 use super::tube::{Tube, TubeId};
@@ -82,6 +82,9 @@ impl Queue {
         let job = self.jobs.remove(&id).expect("a job that is removed exists");
         self.places(job.tube).leave(id, job.priority, job.state);
         self.job_counts.hot_bytes -= job.hot_bytes();
+        if let Body::Cold(at) = job.body {
+            self.cold.let_go(at);
+        }
         self.drop_if_unused(job.tube);
     }
 

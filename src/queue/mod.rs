@@ -137,6 +137,11 @@ impl Queue {
         queue
     }
 
+    /// An empty queue with a store for its cold jobs, which has none.
+    pub fn with_cold(cold: Box<dyn ColdJobs>) -> Self {
+        Self { cold, ..Self::new() }
+    }
+
     fn without_tubes() -> Self {
         Self {
             clock: LogicalTime(0),

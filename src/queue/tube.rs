@@ -21,6 +21,11 @@ pub struct TubeId(pub(super) u64);
 impl TubeId {
     /// The tube that always exists.
     pub(super) const DEFAULT: Self = Self(0);
+
+    /// The number of it.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// What a checkpoint keeps of a tube.

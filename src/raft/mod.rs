@@ -6,6 +6,7 @@
 //! starts and stops it all. `encoding` has the bytes, `transport` the way to other members.
 
 mod cluster;
+mod cold;
 mod encoding;
 mod gauges;
 mod lanes;

@@ -3,14 +3,18 @@
 //! Damage means refuse, never guess (DESIGN D13): a refusal leaves the files as they were. Only the
 //! one for a gap between checkpoint and log comes after the log has made its end durable again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
+use super::cold::{ColdRuns, Cooling};
 use super::encoding::{self, DecodeError, MembershipBytes};
 use super::gauges::{Room, StorageGauges};
 use super::life::Signature;
@@ -20,18 +24,25 @@ use super::state_machine::ReplicaState;
 use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
-use crate::queue::{ColdInMemory, Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
+use crate::queue::{ColdJobs, Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::catalog::{Catalog, Part, PartKind, StartRecord};
 use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointReader, Checkpoints};
 use crate::storage::disk::Disk;
 use crate::storage::identity::{DataDirectory, Identity, IdentityError};
 use crate::storage::reserve::Reserve;
+use crate::storage::runs::{RunError, RunOptions, RunSet, RunState, RunUid};
 use crate::storage::wal::{Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
 
 /// The member that begins a cluster.
 pub const FIRST_MEMBER: u64 = 1;
+
+/// What pages of run files may take up in memory, bytes.
+const RUN_CACHE_BYTES_MAX: usize = 8 << 20;
+
+/// What is remembered of where tubes begin in run files, bytes.
+const RUN_CURSOR_BYTES_MAX: usize = 4 << 20;
 
 /// Where jobs are kept.
 #[derive(Clone)]
@@ -64,6 +75,8 @@ pub struct OpenOptions {
     pub newcomer: Owner,
     /// When a checkpoint is due.
     pub checkpoints: CheckpointLimits,
+    /// What hot jobs may take up in memory before some become cold, bytes; `None` for no limit.
+    pub hot_bytes_max: Option<u64>,
 }
 
 /// The data directory cannot be used.
@@ -99,6 +112,12 @@ pub enum OpenError {
         /// Up to where the state is known.
         checkpoint: u64,
     },
+    /// A run file cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// What a checkpoint says of its run files makes no sense.
+    #[error("the list of run files in a checkpoint is not valid")]
+    RunState,
     /// A part that was there is gone.
     #[error("{} is missing: this directory had it", .0.display())]
     Missing(PathBuf),
@@ -112,6 +131,15 @@ pub enum OpenError {
 pub(super) struct CheckpointMeta {
     pub(super) applied: (u64, u64, u64),
     pub(super) membership: MembershipBytes,
+}
+
+/// A record of a checkpoint.
+#[derive(Serialize, Deserialize)]
+pub(super) enum CheckpointRecord {
+    /// A file of cold jobs, as storage describes it; these come first.
+    Run(Bytes),
+    /// A piece of the queue.
+    Queue(Record),
 }
 
 pub(super) struct Parts {
@@ -130,12 +158,12 @@ pub(super) struct Parts {
 }
 
 pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
-    let OpenOptions { durability, clock, newcomer, checkpoints } = options;
+    let OpenOptions { durability, clock, newcomer, checkpoints, hot_bytes_max } = options;
     match durability {
         Durability::Memory => Ok(in_memory(newcomer, clock)),
         Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
             let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
-            Opening { disk, dir, directory, clock, limits: checkpoints }
+            Opening { disk, dir, directory, clock, limits: checkpoints, hot_bytes_max }
                 .open(sync, segment_size_max)
         }
     }
@@ -163,6 +191,7 @@ struct Opening {
     directory: DataDirectory,
     clock: Arc<dyn Clock>,
     limits: CheckpointLimits,
+    hot_bytes_max: Option<u64>,
 }
 
 impl Opening {
@@ -184,7 +213,9 @@ impl Opening {
             Some(Arc::clone(&reserve)),
         )?;
         let transfers = Arc::<Transfers>::default();
-        let (state, chosen) = restore(&checkpoints, identity.owner.cluster, &transfers)?;
+        let cold_changed = Arc::new(Notify::new());
+        let runs = self.run_options(identity.owner, &background, &cold_changed);
+        let Restored { mut state, chosen, cold, listed } = restore(&checkpoints, runs, &transfers)?;
         let (keep_free, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
         let options = WalOptions {
             sync,
@@ -208,6 +239,8 @@ impl Opening {
             transfers: Arc::clone(&transfers),
         };
         let directory = Arc::new(Mutex::new(self.directory));
+        let runs = cold.clone();
+        state.cooling = self.hot_bytes_max.map(|hot_bytes_max| Cooling { runs, hot_bytes_max });
         let upkeep = DiskUpkeep {
             disk: self.disk,
             directory: Arc::clone(&directory),
@@ -222,6 +255,9 @@ impl Opening {
             keep_free,
             room: Arc::clone(&room),
             told_stall: false,
+            cold,
+            cold_changed,
+            listed,
             last: chosen.as_ref().map(Last::found),
             parts: chosen.iter().map(checkpoint_part).collect(),
         };
@@ -259,6 +295,26 @@ impl Opening {
         let reserve = Reserve::new(Arc::clone(&self.disk), self.dir.join("reserve"));
         reserve.load().map_err(|source| self.io("load", "reserve", source))?;
         Ok(Arc::new(reserve))
+    }
+
+    fn run_options(
+        &self,
+        owner: Owner,
+        background: &Background,
+        changed: &Arc<Notify>,
+    ) -> RunOptions {
+        let changed = Arc::clone(changed);
+        RunOptions {
+            disk: Arc::clone(&self.disk),
+            dir: self.dir.join("runs"),
+            cluster: owner.cluster,
+            member: owner.member,
+            life: crate::random::number(),
+            background: background.handle(),
+            cache_bytes_max: RUN_CACHE_BYTES_MAX,
+            cursor_bytes_max: RUN_CURSOR_BYTES_MAX,
+            on_change: Arc::new(move || changed.notify_one()),
+        }
     }
 
     fn wal_options(&self, identity: Identity) -> WalOptions {
@@ -347,18 +403,36 @@ pub(super) fn checkpoint_part(info: &CheckpointInfo) -> Part {
 /// The state of the newest checkpoint that can be read, or the empty one.
 fn restore(
     checkpoints: &Checkpoints,
-    cluster: u128,
+    runs: RunOptions,
     transfers: &Arc<Transfers>,
-) -> Result<(ReplicaState, Option<CheckpointInfo>), OpenError> {
+) -> Result<Restored, OpenError> {
+    let cluster = runs.cluster;
     let Some(choice) = checkpoints.newest_valid(cluster)? else {
-        return Ok((ReplicaState::empty(), None));
+        let cold = ColdRuns::new(RunSet::open(runs, Vec::new(), &BTreeSet::new())?);
+        let mut state = ReplicaState::empty();
+        state.queue = Queue::with_cold(Box::new(cold.clone()));
+        return Ok(Restored { state, chosen: None, cold, listed: BTreeMap::new() });
     };
     for damaged in &choice.damaged {
         tracing::error!("{damaged}: the one before it is used");
     }
     let index = choice.chosen.head.applied_index;
     let snapshot = snapshot_meta(&choice.chosen.head.meta)?;
-    let queue = restore_queue(checkpoints.read(cluster, index)?, index, &AtomicU64::new(0))?;
+    let mut listed = BTreeMap::new();
+    for other in checkpoints.list()? {
+        // One that cannot be read is not gone back to.
+        if let Ok(mut reader) = checkpoints.read(cluster, other)
+            && let Ok((states, _)) = read_runs(&mut reader)
+        {
+            listed.insert(other, states.iter().map(|state| state.uid).collect());
+        }
+    }
+    let mut reader = checkpoints.read(cluster, index)?;
+    let (states, first) = read_runs(&mut reader)?;
+    let kept = listed.values().flatten().copied().collect();
+    let cold = ColdRuns::new(RunSet::open(runs, states, &kept)?);
+    let loaded = AtomicU64::new(0);
+    let queue = restore_queue(first, reader, index, &loaded, Box::new(cold.clone()))?;
     let state = ReplicaState {
         queue,
         applied: snapshot.last_log_id,
@@ -367,34 +441,67 @@ fn restore(
         source: Some(SnapshotSource::open(checkpoints, choice.chosen.clone(), transfers)?),
         ..ReplicaState::empty()
     };
-    Ok((state, Some(choice.chosen)))
+    Ok(Restored { state, chosen: Some(choice.chosen), cold, listed })
 }
 
-/// The state in a checkpoint, all of which is verified. Counts the records in `loaded`.
+/// What the newest checkpoint and its run files come to.
+struct Restored {
+    state: ReplicaState,
+    chosen: Option<CheckpointInfo>,
+    cold: ColdRuns,
+    /// The run files that each checkpoint lists.
+    listed: BTreeMap<u64, BTreeSet<RunUid>>,
+}
+
+/// The run files that a checkpoint lists, and the first record of the queue behind them.
+pub(super) fn read_runs(
+    reader: &mut CheckpointReader,
+) -> Result<(Vec<RunState>, Option<Record>), OpenError> {
+    let mut states = Vec::new();
+    loop {
+        match next_record(reader)? {
+            Some(CheckpointRecord::Run(bytes)) => {
+                states.push(RunState::decode(&bytes).ok_or(OpenError::RunState)?);
+            }
+            Some(CheckpointRecord::Queue(record)) => return Ok((states, Some(record))),
+            None => return Ok((states, None)),
+        }
+    }
+}
+
+/// The state in a checkpoint from its record `first` on, all of which is verified. Counts the records
+/// in `loaded`.
 pub(super) fn restore_queue(
+    first: Option<Record>,
     mut reader: CheckpointReader,
     index: u64,
     loaded: &AtomicU64,
+    cold: Box<dyn ColdJobs>,
 ) -> Result<Queue, OpenError> {
     let mut failed = None;
-    let records = std::iter::from_fn(|| match next_record(&mut reader) {
-        Ok(record) => {
-            loaded.fetch_add(1, Ordering::Relaxed);
-            record
+    let rest = std::iter::from_fn(|| match next_record(&mut reader) {
+        Ok(Some(CheckpointRecord::Queue(record))) => Some(record),
+        Ok(None) => None,
+        Ok(Some(CheckpointRecord::Run(_))) => {
+            failed = Some(OpenError::RunState);
+            None
         }
         Err(error) => {
             failed = Some(error);
             None
         }
     });
-    let queue = Queue::restore(records, Box::new(ColdInMemory::default()));
+    let records = first.into_iter().chain(rest).inspect(|_| {
+        loaded.fetch_add(1, Ordering::Relaxed);
+    });
+    let queue = Queue::restore(records, cold);
     match failed {
         Some(error) => Err(error),
         None => queue.map_err(|source| OpenError::Restore { index, source }),
     }
 }
 
-fn next_record(reader: &mut CheckpointReader) -> Result<Option<Record>, OpenError> {
+fn next_record(reader: &mut CheckpointReader) -> Result<Option<CheckpointRecord>, OpenError> {
     let Some(bytes) = reader.next_record()? else { return Ok(None) };
     Ok(Some(encoding::decode("record of a checkpoint", bytes)?))
 }

@@ -14,6 +14,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::cold::Cooling;
 use super::life::{Life, Signature};
 use super::log_store::LogStore;
 use super::outbox::Outbox;
@@ -80,6 +81,8 @@ pub(super) struct Replica {
 pub(super) struct ReplicaState {
     /// The queue itself.
     pub queue: Queue,
+    /// When jobs become cold, if ever.
+    pub cooling: Option<Cooling>,
     /// The last entry applied.
     pub applied: Option<LogId>,
     /// The last membership applied.
@@ -99,6 +102,7 @@ impl ReplicaState {
     pub(super) fn empty() -> Self {
         Self {
             queue: Queue::new(),
+            cooling: None,
             applied: None,
             membership: StoredMembership::default(),
             snapshot: None,
@@ -113,6 +117,12 @@ impl ReplicaState {
         let known = self.snapshot.as_ref().and_then(|known| known.last_log_id);
         if meta.last_log_id >= known {
             (self.snapshot, self.source) = (Some(meta), source);
+        }
+    }
+
+    fn look_at_memory(&mut self) {
+        if let Some(cooling) = &self.cooling {
+            cooling.look(&mut self.queue);
         }
     }
 
@@ -259,6 +269,7 @@ impl Replica {
                     OwnSessions { signature, now, owner: self.owner.as_ref(), ops: 0 };
                 state.queue.apply(batch, &mut observer);
                 state.applied_ops += 1 + observer.ops;
+                state.look_at_memory();
                 if let Some(life) = state.queue.life(signature.member) {
                     self.outbox.applied(life.incarnation, life.last);
                     if life.is_over && life.incarnation == signature.incarnation {

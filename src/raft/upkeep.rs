@@ -5,6 +5,7 @@
 //! the older of the two checkpoints that are kept, so that a damaged newest one is not a loss.
 //! Without a data directory there is nothing to write, and the log in memory is just cut.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,27 +14,32 @@ use openraft::Raft;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use super::cold::ColdRuns;
 use super::encoding;
 use super::gauges::Room;
 use super::log_store::LogStore;
-use super::opening::{CheckpointMeta, checkpoint_part};
+use super::opening::{CheckpointMeta, CheckpointRecord, checkpoint_part};
 use super::snapshot::{SnapshotSource, Transfers};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, leading};
 use crate::chain::Chain;
 use crate::queue::{LogicalTime, Record};
 use crate::storage::background::Background;
-use crate::storage::catalog::{Catalog, CheckpointRecord, Part};
+use crate::storage::catalog::{self, Catalog, Part};
 use crate::storage::checkpoint::{
     CheckpointError, CheckpointHead, CheckpointInfo, CheckpointWriter, Checkpoints, KEPT_MAX,
 };
 use crate::storage::disk::Disk;
 use crate::storage::identity::DataDirectory;
 use crate::storage::reserve::Reserve;
+use crate::storage::runs::{Frozen, RunState, RunUid};
 use crate::storage::wal::Wal;
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a checkpoint looks whether the run files that it lists are durable.
+const RUNS_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Without a data directory, the log in memory is cut after so many bytes.
 const MEMORY_LOG_BYTES_MAX: u64 = 4 << 20;
@@ -120,6 +126,11 @@ pub(super) struct DiskUpkeep {
     pub(super) room: Arc<Room>,
     /// It was said that the log waits for room.
     pub(super) told_stall: bool,
+    pub(super) cold: ColdRuns,
+    /// Something has become of a run file.
+    pub(super) cold_changed: Arc<Notify>,
+    /// The run files that each checkpoint lists.
+    pub(super) listed: BTreeMap<u64, BTreeSet<RunUid>>,
     pub(super) last: Option<Last>,
     /// The checkpoints that are kept, oldest first.
     pub(super) parts: Vec<Part>,
@@ -135,6 +146,8 @@ pub(super) struct Last {
 
 /// A moment of the state.
 struct Moment {
+    /// Its cold jobs.
+    cold: Frozen,
     applied: LogId,
     membership: StoredMembership,
     applied_ops: u64,
@@ -183,9 +196,10 @@ impl Upkeep {
     async fn keep_disk(self, mut disk: DiskUpkeep) {
         disk.ask_for_reserve();
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            drop(tokio::time::timeout(INTERVAL, disk.cold_changed.notified()).await);
             disk.measure(&self.replica);
             disk.tell_of_stall();
+            disk.keep_runs(&self.replica);
             disk.take_over_received(&self.replica).await;
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
@@ -251,7 +265,7 @@ impl Upkeep {
         &self,
         disk: &mut DiskUpkeep,
     ) -> Result<(Moment, Arc<SnapshotSource>), UpkeepError> {
-        let moment = self.freeze();
+        let moment = self.freeze(&disk.cold);
         let written = self.write(disk, &moment).await;
         let info = match written {
             Ok(info) => info,
@@ -267,14 +281,16 @@ impl Upkeep {
             "checkpoint"
         );
         let source = SnapshotSource::open(&disk.checkpoints, info.clone(), &disk.transfers)?;
+        disk.listed.insert(info.head.applied_index, moment.cold.uids().clone());
         disk.made(&info, moment.applied_ops, moment.clock).await;
         Ok((moment, source))
     }
 
-    fn freeze(&self) -> Moment {
+    fn freeze(&self, cold: &ColdRuns) -> Moment {
         self.replica.with_state(|state| {
             state.queue.begin_checkpoint();
             Moment {
+                cold: cold.with(|set| set.freeze()),
                 applied: state.applied.expect("a member that serves has applied entries"),
                 membership: state.membership.clone(),
                 applied_ops: state.applied_ops,
@@ -289,15 +305,18 @@ impl Upkeep {
         disk: &DiskUpkeep,
         moment: &Moment,
     ) -> Result<CheckpointInfo, UpkeepError> {
+        let runs = disk.durable_runs(&moment.cold).await;
         let room = Arc::new(Notify::new());
         let on_room = Arc::clone(&room);
         let head = disk.head(moment);
         let mut writer = disk.checkpoints.begin(head, Arc::new(move || on_room.notify_one()));
+        let run = |state: &RunState| CheckpointRecord::Run(state.encode().into());
+        push_all(&mut writer, &room, runs.iter().map(run)).await;
         let mut records = Vec::new();
         let mut finished = false;
         while !finished {
             finished = self.replica.with_state(|state| moment.slice(state, &mut records))?;
-            push_all(&mut writer, &room, &mut records).await;
+            push_all(&mut writer, &room, records.drain(..).map(CheckpointRecord::Queue)).await;
             tokio::task::yield_now().await;
             let copies = self.replica.with_state(|state| state.queue.checkpoint_copies_held());
             if copies > COPIES_MAX {
@@ -328,9 +347,13 @@ impl Moment {
     }
 }
 
-async fn push_all(writer: &mut CheckpointWriter, room: &Notify, records: &mut Vec<Record>) {
+async fn push_all(
+    writer: &mut CheckpointWriter,
+    room: &Notify,
+    records: impl Iterator<Item = CheckpointRecord>,
+) {
     let mut bytes = Vec::new();
-    for record in records.drain(..) {
+    for record in records {
         bytes.clear();
         encoding::append(&record, &mut bytes);
         while writer.try_push(&bytes).is_err() {
@@ -373,6 +396,43 @@ impl DiskUpkeep {
         let free = self.disk.free_bytes(self.directory.lock().path()).unwrap_or(u64::MAX / 4);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
         self.room.measured(signed(free) - signed(kept) - signed(LOG_ROOM_BYTES));
+    }
+
+    /// Waits until all files of cold jobs are durable that a checkpoint lists.
+    async fn durable_runs(&self, cold: &Frozen) -> Vec<RunState> {
+        loop {
+            if let Some(states) = cold.states() {
+                return states;
+            }
+            self.tend_runs();
+            tokio::time::sleep(RUNS_INTERVAL).await;
+        }
+    }
+
+    /// Lets the background writer go on with run files, and takes over what it has done. Merges are
+    /// taken over between two entries.
+    fn keep_runs(&self, replica: &Replica) {
+        replica.with_state(|_| self.tend_runs());
+        let listed = || self.listed.values().flatten();
+        let released = self.cold.with(|set| set.release(listed()));
+        if let Err(error) = released {
+            tracing::warn!("a run file that nobody needs stays: {}", Chain(&error));
+        }
+    }
+
+    fn tend_runs(&self) {
+        self.cold.with(|set| {
+            for error in set.write_sealed() {
+                tracing::error!("a run could not be written yet: {}", Chain(&error));
+            }
+            match set.publish() {
+                Ok(_) => {}
+                Err(error) => tracing::error!("runs could not be merged: {}", Chain(&error)),
+            }
+            if let Some(plan) = set.plan_merge() {
+                set.merge(plan);
+            }
+        });
     }
 
     /// Says when the log begins to wait for room, and when it goes on: meanwhile this member's copy
@@ -460,7 +520,11 @@ impl DiskUpkeep {
     async fn made(&mut self, info: &CheckpointInfo, applied_ops: u64, clock: LogicalTime) {
         let (index, file_bytes) = (info.head.applied_index, info.file_bytes);
         self.last = Some(Last { index, file_bytes, applied_ops });
-        let record = CheckpointRecord { applied_index: index, file_bytes, made_at: clock.0 };
+        let record =
+            catalog::CheckpointRecord { applied_index: index, file_bytes, made_at: clock.0 };
+        while self.listed.len() > KEPT_MAX {
+            self.listed.pop_first();
+        }
         let surplus = (self.parts.len() + 1).saturating_sub(KEPT_MAX);
         self.parts.drain(..surplus);
         self.parts.push(checkpoint_part(info));
@@ -469,7 +533,7 @@ impl DiskUpkeep {
     }
 
     /// The catalog decides nothing, so that a failure here costs nothing but its history.
-    async fn tell_catalog(&mut self, record: CheckpointRecord) {
+    async fn tell_catalog(&mut self, record: catalog::CheckpointRecord) {
         let Some(mut catalog) = self.catalog.take() else { return };
         let parts = self.parts.clone();
         let told = tokio::task::spawn_blocking(move || {
@@ -497,6 +561,7 @@ mod tests {
         let mut state = ReplicaState::empty();
         state.queue.begin_checkpoint();
         let moment = Moment {
+            cold: Frozen::default(),
             applied: encoding::log_id(crate::storage::wal::EntryId::default()),
             membership: StoredMembership::default(),
             applied_ops: 0,

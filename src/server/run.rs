@@ -309,6 +309,7 @@ fn open_options(
         clock: Arc::clone(clock),
         newcomer,
         checkpoints: CheckpointLimits::default(),
+        hot_bytes_max: std::env::var("BEANPOLE_HOT_BYTES").ok().and_then(|it| it.parse().ok()),
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) struct ColdModel(Arc<Mutex<Model>>);
 #[derive(Debug, Default)]
 struct Model {
     jobs: ColdInMemory,
-    bodies: Vec<Bytes>,
+    /// `None` for those that were let go.
+    bodies: Vec<Option<Bytes>>,
 }
 
 impl ColdModel {
@@ -40,7 +41,7 @@ impl ColdJobs for ColdModel {
                 let bytes = bytes.clone();
                 let length = u32::try_from(bytes.len()).expect("a small body");
                 let offset = model.bodies.len() as u64;
-                model.bodies.push(bytes);
+                model.bodies.push(Some(bytes));
                 job.body = Body::Cold(ColdBody { file: 7, offset, length, crc: 0 });
             }
         }
@@ -61,7 +62,13 @@ impl ColdJobs for ColdModel {
 
     fn body(&self, at: ColdBody) -> Bytes {
         let index = usize::try_from(at.offset).expect("a place in a list");
-        self.0.lock().bodies[index].clone()
+        self.0.lock().bodies[index].clone().expect("it was not let go")
+    }
+
+    fn let_go(&mut self, at: ColdBody) {
+        let index = usize::try_from(at.offset).expect("a place in a list");
+        let body = self.0.lock().bodies[index].take();
+        assert!(body.is_some(), "{at:?} is let go twice");
     }
 
     fn all(&self) -> Vec<(JobId, Job)> {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::encoding;
-use super::super::opening::restore_queue;
+use super::super::opening::{read_runs, restore_queue};
 use super::super::state_machine::Replica;
 use super::super::types::{SnapshotMeta, Vote};
 use super::messages::{self, Answer, Chunk, Offer, Request};
@@ -20,6 +20,7 @@ use super::refusal::{ROOM_LEFT_BYTES, Refusal};
 use super::source::{SnapshotSource, Transfers};
 use super::{CHUNK_BYTES_MAX, Loaded, SnapshotData, snapshot_meta};
 use crate::chain::Chain;
+use crate::queue::ColdInMemory;
 use crate::storage::background::PIECE_BYTES_MAX;
 use crate::storage::checkpoint::{
     CheckpointError, Checkpoints, FILE_BYTES_MIN, Incoming, META_BYTES_MAX,
@@ -346,7 +347,10 @@ fn load(
             return Err(Refusal::NotAsOffered);
         }
         // Reads every byte, and holds all of them against their checksums.
-        Ok((restore_queue(reader, offer.index, records)?, info))
+        let mut reader = reader;
+        let (_, first) = read_runs(&mut reader)?;
+        let cold = Box::new(ColdInMemory::default());
+        Ok((restore_queue(first, reader, offer.index, records, cold)?, info))
     });
     let (queue, info) = match verified {
         Ok(verified) => verified,

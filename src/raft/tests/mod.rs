@@ -174,7 +174,7 @@ fn options(disk: &SimDisk, clock: Arc<dyn Clock>, checkpoints: CheckpointLimits)
         sync: SyncPolicy::Always,
         segment_size_max: 64 << 10,
     };
-    OpenOptions { durability, clock, newcomer: NEWCOMER, checkpoints }
+    OpenOptions { durability, clock, newcomer: NEWCOMER, checkpoints, hot_bytes_max: None }
 }
 
 impl Member {

@@ -34,7 +34,7 @@ pub struct RunState {
 }
 
 /// A set as it was in one moment. While it exists, none of its files is removed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Frozen {
     pub(super) parts: Vec<FrozenPart>,
     pub(super) uids: Arc<BTreeSet<RunUid>>,
