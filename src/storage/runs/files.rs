@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::format::{self, Block, BlockEntry};
+use super::format;
 use super::lru::Lru;
+use super::pages::{Block, BlockEntry};
 use super::{BodyPointer, Damage, OPEN_FILES_MAX, RunError, RunOptions, RunUid};
 use crate::storage::background::PIECE_BYTES_MAX;
 use crate::storage::disk::{Disk, DiskFile};

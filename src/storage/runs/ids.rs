@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::files::{Files, io_error};
-use super::format::{self, ID_ENTRIES_MAX, PAGE_BYTES};
+use super::format::{self, PAGE_BYTES};
+use super::pages::{self, ID_ENTRIES_MAX};
 use super::{Damage, RunError, RunUid};
 use crate::storage::disk::DiskFile;
 use crate::storage::reserve::remove_if_there;
@@ -82,7 +83,7 @@ impl IdSorter {
         let start = self.chunks * CHUNK_PAGES;
         for (position, entries) in self.entries.chunks(ID_ENTRIES_MAX).enumerate() {
             let at = (self.uid, page_at(start + position));
-            bytes.extend_from_slice(&format::id_page(at, 0, entries));
+            bytes.extend_from_slice(&pages::id_page(at, 0, entries));
         }
         let path = self.path();
         let file = match &self.spool {
@@ -148,7 +149,7 @@ impl IdSorter {
         let file = self.spool.as_ref().expect("a page was put aside");
         let mut bytes = vec![0; PAGE_BYTES];
         file.read_exact_at(&mut bytes, page_at(number)).map_err(io_error("read", &path))?;
-        let page = format::decode_id_page((self.uid, page_at(number)), &bytes);
+        let page = pages::decode_id_page((self.uid, page_at(number)), &bytes);
         let damaged =
             RunError::Corrupt { file: path, offset: page_at(number), why: Damage::IdPage };
         page.map(|(_, entries)| entries).ok_or(damaged)

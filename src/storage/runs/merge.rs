@@ -4,23 +4,22 @@
 //! move to the new run. What is taken after the start is noted by its id, and marked in the new run
 //! before it takes the place of the old ones.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::files::Files;
-use super::format::{Block, BlockEntry, HEAD_BYTES};
+use super::format::HEAD_BYTES;
 use super::plan::Merge;
 use super::reader::RunFile;
 use super::run::Run;
+use super::scan::Merger;
 use super::set::{Found, RunSet};
 use super::state::Live;
-use super::writer::{Progress, RunWriter, Source};
-use super::{BodyPointer, Marks, OnChange, Place, RunError, RunUid, Stored};
-use crate::storage::background::{Job, Lane, PIECE_BYTES_MAX, Step};
+use super::writer::{NextBody, Progress, RunWriter, Source};
+use super::{BodyPointer, Marks, OnChange, RunError, RunUid, Stored};
+use crate::storage::background::{Job, Lane, Step};
 
 /// So many records may be taken of the inputs before the merge has caught up, 8 MiB of ids; with
 /// more it is given up.
@@ -28,6 +27,9 @@ const TAKEN_MAX: usize = 1 << 20;
 
 /// How many ids are looked up in one step.
 const CATCH_UP_IDS: usize = 4096;
+
+/// So many ids may be left to be looked up by who publishes.
+const LEFT_IDS_MAX: usize = 256;
 
 /// A merge under way.
 pub(super) struct Merging {
@@ -62,7 +64,7 @@ struct Taken {
 }
 
 enum Outcome {
-    Merged(Merged),
+    Merged(Box<Merged>),
     Failed(RunError),
     /// Given up, or the background writer has ended.
     GivenUp,
@@ -70,7 +72,7 @@ enum Outcome {
 
 /// The new run, which is durable.
 struct Merged {
-    run: RunFile,
+    run: Arc<RunFile>,
     marks: Marks,
     /// The bodies that were copied, by the files they come from.
     moved: BTreeMap<RunUid, Live>,
@@ -119,17 +121,15 @@ impl RunSet {
         let outcome = self.merging.as_ref().and_then(|it| it.shared.state.lock().outcome.take());
         let Some(outcome) = outcome else { return Ok(false) };
         let merging = self.merging.take().expect("it has just told its outcome");
-        match outcome {
+        let published = match outcome {
             Outcome::GivenUp => Ok(false),
             Outcome::Failed(error) => Err(error),
-            Outcome::Merged(merged) => {
-                let published = self.replace(&merging, merged);
-                if published.is_err() {
-                    self.drop_file(merging.uid);
-                }
-                published.map(|()| true)
-            }
+            Outcome::Merged(merged) => self.replace(&merging, *merged).map(|()| true),
+        };
+        if !matches!(published, Ok(true)) {
+            self.drop_file(merging.uid);
         }
+        published
     }
 
     fn replace(&mut self, merging: &Merging, merged: Merged) -> Result<(), RunError> {
@@ -237,7 +237,7 @@ impl Job for MergeJob {
                     Err(error) => return self.finish(Outcome::Failed(error)),
                 }
                 match std::mem::replace(&mut self.phase, Phase::Over) {
-                    Phase::CatchUp { merged, .. } => self.finish(Outcome::Merged(*merged)),
+                    Phase::CatchUp { merged, .. } => self.finish(Outcome::Merged(merged)),
                     Phase::Write(_) | Phase::Over => unreachable!("it was just catching up"),
                 }
             }
@@ -250,7 +250,7 @@ impl Job for MergeJob {
 fn catch_up(merged: &mut Merged, ids: &mut Vec<u64>, shared: &Shared) -> Result<bool, RunError> {
     if ids.is_empty() {
         let taken = &mut shared.state.lock().taken.ids;
-        if taken.len() < CATCH_UP_IDS {
+        if taken.len() < LEFT_IDS_MAX {
             return Ok(true);
         }
         *ids = std::mem::take(taken);
@@ -330,15 +330,16 @@ impl MergeSource {
 }
 
 impl Source for MergeSource {
-    fn next_body(&mut self) -> Result<Option<Bytes>, RunError> {
-        let Some(merger) = &mut self.bodies else { return Ok(None) };
-        while let Some(record) = merger.next()? {
-            if let Some(run) = self.from.get(&record.body.file) {
-                return run.body(&self.files, &record.body).map(Some);
-            }
+    fn next_body(&mut self) -> Result<NextBody, RunError> {
+        let Some(merger) = &mut self.bodies else { return Ok(NextBody::End) };
+        let Some(record) = merger.next()? else {
+            self.bodies = None;
+            return Ok(NextBody::End);
+        };
+        match self.from.get(&record.body.file) {
+            Some(run) => run.body(&self.files, &record.body).map(NextBody::Body),
+            None => Ok(NextBody::Later),
         }
-        self.bodies = None;
-        Ok(None)
     }
 
     fn next_record(&mut self) -> Result<Option<Stored>, RunError> {
@@ -350,95 +351,5 @@ impl Source for MergeSource {
             self.offset += u64::from(length);
         }
         Ok(Some(record))
-    }
-}
-
-/// Merges the untaken records of runs.
-struct Merger {
-    scans: Vec<Scan>,
-    /// Scans by their next record; `None` before the first call.
-    heads: Option<BinaryHeap<Reverse<(Place, usize)>>>,
-}
-
-/// Reads one run from front to end, past the cache.
-struct Scan {
-    run: Arc<RunFile>,
-    marks: Marks,
-    /// The ordinal to go on with.
-    next: u32,
-    current: Option<Stored>,
-    block: Option<(BlockEntry, Block)>,
-    /// Up to where the system was told to forget.
-    forgotten: u64,
-}
-
-impl Merger {
-    fn new(inputs: &[(Arc<RunFile>, Marks)]) -> Self {
-        let scan = |(run, marks): &(Arc<RunFile>, Marks)| Scan {
-            run: run.clone(),
-            marks: marks.clone(),
-            next: 0,
-            current: None,
-            block: None,
-            forgotten: run.foot.bodies_end,
-        };
-        Self { scans: inputs.iter().map(scan).collect(), heads: None }
-    }
-
-    fn next(&mut self) -> Result<Option<Stored>, RunError> {
-        let mut heads = match self.heads.take() {
-            Some(heads) => heads,
-            None => self.start()?,
-        };
-        let Some(Reverse((_, position))) = heads.pop() else { return Ok(None) };
-        let scan = &mut self.scans[position];
-        let record = scan.current.take();
-        heads.extend(scan.advance()?.map(|place| Reverse((place, position))));
-        self.heads = Some(heads);
-        Ok(record)
-    }
-
-    fn start(&mut self) -> Result<BinaryHeap<Reverse<(Place, usize)>>, RunError> {
-        let mut heads = BinaryHeap::new();
-        for (position, scan) in self.scans.iter_mut().enumerate() {
-            heads.extend(scan.advance()?.map(|place| Reverse((place, position))));
-        }
-        Ok(heads)
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let block = |scan: &Scan| scan.block.as_ref().map_or(0, |(_, it)| it.resident_bytes());
-        self.scans.iter().map(|scan| size_of::<Scan>() + block(scan)).sum()
-    }
-}
-
-impl Scan {
-    /// Goes to the next untaken record.
-    fn advance(&mut self) -> Result<Option<Place>, RunError> {
-        let Some(ordinal) = self.marks.next_untaken(self.next) else {
-            self.block = None;
-            return Ok(None);
-        };
-        self.next = ordinal + 1;
-        let block = match self.block.take().filter(|(_, block)| block.has(ordinal)) {
-            Some(block) => block,
-            None => self.read_block(ordinal)?,
-        };
-        let record = self.run.record_in(&block.1, ordinal)?;
-        self.block = Some(block);
-        let place = record.place;
-        self.current = Some(record);
-        Ok(Some(place))
-    }
-
-    fn read_block(&mut self, ordinal: u32) -> Result<(BlockEntry, Block), RunError> {
-        let entry = self.run.entry_of(ordinal)?;
-        let block = self.run.read_block(&entry)?;
-        if entry.offset - self.forgotten.min(entry.offset) >= PIECE_BYTES_MAX as u64 {
-            let open = self.run.files.open(self.run.uid())?;
-            open.file.forget_cached(self.forgotten..entry.offset);
-            self.forgotten = entry.offset;
-        }
-        Ok((entry, block))
     }
 }

@@ -9,7 +9,7 @@
 //! What a record means is the caller's business. This layer knows its place, its id and where its
 //! body is. It must not: keep a log, decide when a job becomes cold, or write on the caller's thread.
 //!
-//! Start reading at [`set`](RunSet); `format` has the bytes.
+//! Start reading at [`RunSet`]; `format` has the bytes.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,12 +25,16 @@ mod cursors;
 mod files;
 mod format;
 mod ids;
+mod keep;
+mod look;
 mod lru;
 mod marks;
 mod merge;
+mod pages;
 mod plan;
 mod reader;
 mod run;
+mod scan;
 mod sealed;
 mod set;
 mod state;
@@ -39,9 +43,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use self::keep::Resident;
 pub use self::marks::Marks;
 pub use self::plan::{MERGE_RECORDS_MAX, MERGE_RUNS, MOVED_BYTES_MAX, Merge, OVERLAP_MAX};
-pub use self::set::{Found, Resident, RunSet};
+pub use self::set::{Found, RunSet};
 pub use self::state::{Frozen, Live, RunState};
 
 /// The most bytes the facts of a record may have.
@@ -217,6 +222,9 @@ pub enum Damage {
     /// A page of the index over ids is not the one that should be there.
     #[error("a page of the index over ids is not valid")]
     IdPage,
+    /// The file as a whole does not match its checksum.
+    #[error("its bytes are not those that were written")]
+    File,
     /// A body does not match its checksum.
     #[error("a body is not valid")]
     Body,
@@ -233,12 +241,12 @@ impl RunError {
 }
 
 impl Group {
-    /// The place before all of this group.
+    /// The first place that this group can have.
     pub(super) fn start(self) -> Place {
         Place { group: self, order: 0, id: 0 }
     }
 
-    /// The place behind all of this group, but for one of the greatest order and id.
+    /// The last place that this group can have.
     pub(super) fn end(self) -> Place {
         Place { group: self, order: u64::MAX, id: u64::MAX }
     }

@@ -18,7 +18,8 @@ pub const MERGE_RUNS: usize = 8;
 /// The most records that a merge may write.
 pub const MERGE_RECORDS_MAX: u64 = 16_000_000;
 
-/// The most bytes of bodies that a merge may move.
+/// A merge moves no more bytes of bodies than this, or twice the bytes of the records that it copies
+/// for them.
 pub const MOVED_BYTES_MAX: u64 = 256 << 20;
 
 /// A run of fewer records is of the first tier, and not worth to be rewritten for what was taken.
@@ -75,10 +76,12 @@ impl RunSet {
         let refers = durable.iter().map(|(serial, member)| (wasted_by(member), *serial));
         let (mut files, serial) = refers.max_by_key(|(files, _)| files.len())?;
         files.sort_by_key(|uid| wasted[uid]);
+        let file = durable[&serial].run.file().expect("only durable runs were given");
+        let moved_max = MOVED_BYTES_MAX.max(file.records_bytes() * 2);
         let (mut rewrites, mut moved) = (BTreeSet::new(), 0);
         for uid in files {
             moved += wasted[&uid];
-            if rewrites.is_empty() || moved <= MOVED_BYTES_MAX {
+            if rewrites.is_empty() || moved <= moved_max {
                 rewrites.insert(uid);
             }
         }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use crc32fast::Hasher;
 
 use super::files::{Files, Page};
-use super::format::{
-    self, BLOCK_BYTES_MAX, Block, BlockEntry, FOOT_BYTES, Foot, HEAD_BYTES, PAGE_BYTES, Summary,
-    VERSION,
-};
+use super::format::{self, FOOT_BYTES, Foot, HEAD_BYTES, PAGE_BYTES, Summary, VERSION};
+use super::pages::{self, BLOCK_BYTES_MAX, Block, BlockEntry};
 use super::{BodyPointer, Damage, Place, RunError, RunUid, Stored};
+use crate::storage::background::PIECE_BYTES_MAX;
 
 /// A durable run. Its foot has been checked, and its summary if it is there for its records.
 pub(super) struct RunFile {
@@ -127,6 +127,25 @@ impl RunFile {
         self.foot.bodies_end - HEAD_BYTES as u64
     }
 
+    /// How many bytes its blocks of records have.
+    pub(super) fn records_bytes(&self) -> u64 {
+        self.foot.index_at - self.foot.bodies_end
+    }
+
+    /// Reads all of the file, and checks it.
+    pub(super) fn verify(&self) -> Result<(), RunError> {
+        let (mut hasher, mut at) = (Hasher::new(), 0);
+        let end = self.foot.file_bytes - FOOT_BYTES as u64;
+        while at < end {
+            let length = (end - at).min(PIECE_BYTES_MAX as u64);
+            hasher.update(&self.files.read(self.uid(), at, length as usize)?);
+            self.files.open(self.uid())?.file.forget_cached(at..at + length);
+            at += length;
+        }
+        let is_whole = hasher.finalize() == self.foot.file_crc;
+        if is_whole { Ok(()) } else { Err(self.damaged(0, Damage::File)) }
+    }
+
     /// What it takes up in memory beside itself, bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.summary.heap_bytes()
@@ -187,7 +206,7 @@ impl RunFile {
             return Ok(page);
         }
         let bytes = self.files.read(self.uid(), offset, PAGE_BYTES)?;
-        let page = format::decode_index_page(key, &bytes);
+        let page = pages::decode_index_page(key, &bytes);
         let page = page.filter(|(found, _)| *found as usize == number);
         let (_, entries) = page.ok_or_else(|| self.damaged(offset, Damage::IndexPage))?;
         let page = Arc::new(entries);
@@ -202,7 +221,7 @@ impl RunFile {
             return Ok(page);
         }
         let bytes = self.files.read(self.uid(), offset, PAGE_BYTES)?;
-        let page = format::decode_id_page(key, &bytes);
+        let page = pages::decode_id_page(key, &bytes);
         let page = page.filter(|(found, _)| *found as usize == number);
         let (_, entries) = page.ok_or_else(|| self.damaged(offset, Damage::IdPage))?;
         let page = Arc::new(entries);

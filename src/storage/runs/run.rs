@@ -53,13 +53,13 @@ impl Run {
     }
 
     /// One that is durable. Of one that is there for its bodies the places mean nothing.
-    pub(super) fn durable(file: RunFile) -> Self {
+    pub(super) fn durable(file: Arc<RunFile>) -> Self {
         Self {
             uid: file.uid(),
             records: file.foot.records,
             first: file.first().unwrap_or(file.foot.last),
             last: file.foot.last,
-            data: RwLock::new(Data::File(Arc::new(file))),
+            data: RwLock::new(Data::File(file)),
             writing: Mutex::new(Writing::Done),
         }
     }
@@ -91,7 +91,11 @@ impl Run {
     /// The record of an ordinal, which there is.
     pub(super) fn record(&self, ordinal: u32) -> Result<Stored, RunError> {
         match self.data() {
-            Data::Sealed(sealed) => Ok(sealed.records()[ordinal as usize].clone()),
+            Data::Sealed(sealed) => {
+                let record = sealed.records()[ordinal as usize].clone();
+                // A part of all facts would keep all of them in memory.
+                Ok(Stored { facts: Bytes::copy_from_slice(&record.facts), ..record })
+            }
             Data::File(file) => file.record(ordinal),
         }
     }
@@ -194,7 +198,7 @@ impl Job for WriteSealed {
         let outcome = match writer.step() {
             Ok(Progress::More(bytes)) => return Step::More { bytes },
             Ok(Progress::Done(file)) => {
-                *self.run.data.write() = Data::File(Arc::new(file));
+                *self.run.data.write() = Data::File(file);
                 Writing::Done
             }
             Err(error) => Writing::Failed(error),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::format::HEAD_BYTES;
-use super::writer::Source;
+use super::writer::{NextBody, Source};
 use super::{BodyPointer, FACTS_BYTES_MAX, Place, Record, RecordBody, RunError, RunUid, Stored};
 
 /// Records that can be read before they are written.
@@ -24,6 +24,7 @@ impl Sealed {
     pub(super) fn new(uid: RunUid, mut given: Vec<Record>) -> Self {
         assert!(u32::try_from(given.len()).is_ok(), "{} records in a run", given.len());
         given.sort_unstable_by_key(|record| record.place);
+        let mut facts = pack_facts(&given);
         let mut sealed = Self {
             ids: Vec::with_capacity(given.len()),
             records: Vec::with_capacity(given.len()),
@@ -31,8 +32,8 @@ impl Sealed {
             bodies_bytes: 0,
         };
         for (ordinal, record) in (0..).zip(given) {
-            let Record { place, facts, body } = record;
-            assert!(facts.len() <= FACTS_BYTES_MAX, "{} bytes of facts", facts.len());
+            let Record { place, facts: own, body } = record;
+            let facts = facts.split_to(own.len());
             let body = match body {
                 RecordBody::At(pointer) => pointer,
                 RecordBody::Given(bytes) => sealed.lay_out(uid, bytes),
@@ -99,6 +100,17 @@ impl Sealed {
     }
 }
 
+/// All facts in one piece of memory: what they take up can be counted.
+fn pack_facts(records: &[Record]) -> Bytes {
+    let mut packed = Vec::with_capacity(records.iter().map(|record| record.facts.len()).sum());
+    for record in records {
+        let facts = &record.facts;
+        assert!(facts.len() <= FACTS_BYTES_MAX, "{} bytes of facts", facts.len());
+        packed.extend_from_slice(facts);
+    }
+    Bytes::from(packed)
+}
+
 /// Hands a sealed run to the writer.
 pub(super) struct SealedSource {
     sealed: std::sync::Arc<Sealed>,
@@ -113,10 +125,10 @@ impl SealedSource {
 }
 
 impl Source for SealedSource {
-    fn next_body(&mut self) -> Result<Option<Bytes>, RunError> {
+    fn next_body(&mut self) -> Result<NextBody, RunError> {
         let body = self.sealed.bodies.get(self.bodies).map(|(_, body)| body.clone());
         self.bodies += 1;
-        Ok(body)
+        Ok(body.map_or(NextBody::End, NextBody::Body))
     }
 
     fn next_record(&mut self) -> Result<Option<Stored>, RunError> {

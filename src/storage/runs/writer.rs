@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 use crc32fast::Hasher;
 
 use super::files::{Files, io_error};
-use super::format::{
-    self, BLOCK_BYTES, BlockEntry, BlockRecord, FOOT_BYTES, FRAME_BYTES, Foot, INDEX_ENTRIES_MAX,
-    PageKind, Summary, Top, VERSION,
-};
+use super::format::{self, FOOT_BYTES, Foot, Summary, Top, VERSION};
 use super::ids::IdSorter;
+use super::pages::{
+    self, BLOCK_BYTES, BlockEntry, BlockRecord, FRAME_BYTES, INDEX_ENTRIES_MAX, PageKind,
+};
 use super::reader::RunFile;
 use super::{BodyPointer, Damage, Place, RunError, RunUid, Stored};
 use crate::storage::background::PIECE_BYTES_MAX;
@@ -25,11 +25,22 @@ use crate::storage::reserve::remove_if_there;
 /// Where a run's contents come from.
 pub(super) trait Source: Send {
     /// The next body for this file. First all bodies are asked for.
-    fn next_body(&mut self) -> Result<Option<Bytes>, RunError>;
+    fn next_body(&mut self) -> Result<NextBody, RunError>;
 
     /// The next record, in order of their places. There is one at least.
     fn next_record(&mut self) -> Result<Option<Stored>, RunError>;
 }
+
+/// What comes next of the bodies.
+pub(super) enum NextBody {
+    Body(Bytes),
+    /// One may come yet: some records were looked at, and none of them has one.
+    Later,
+    End,
+}
+
+/// How many records, bodies or pages are looked at in one step, written or not.
+const STEP_ITEMS_MAX: usize = 1 << 15;
 
 /// A run that is being written.
 pub(super) struct RunWriter<S> {
@@ -57,7 +68,7 @@ pub(super) enum Progress {
     /// So many bytes were written, and there is more to do.
     More(u64),
     /// The run is durable.
-    Done(RunFile),
+    Done(Arc<RunFile>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,16 +119,19 @@ impl<S: Source> RunWriter<S> {
 
     /// Writes and syncs at most [`PIECE_BYTES_MAX`] bytes. After an error it is of no use.
     pub(super) fn step(&mut self) -> Result<Progress, RunError> {
-        while self.phase != Phase::Done && self.buffer.len() < PIECE_BYTES_MAX {
+        for _ in 0..STEP_ITEMS_MAX {
+            if self.phase == Phase::Done || self.buffer.len() >= PIECE_BYTES_MAX {
+                break;
+            }
             let put_aside = self.advance()?;
             if put_aside > 0 {
                 return Ok(Progress::More(put_aside));
             }
         }
-        if !self.buffer.is_empty() {
-            return self.write_piece().map(Progress::More);
+        if self.phase == Phase::Done && self.buffer.is_empty() {
+            return self.publish().map(Progress::Done);
         }
-        self.publish().map(Progress::Done)
+        self.write_piece().map(Progress::More)
     }
 
     pub(super) fn source(&mut self) -> &mut S {
@@ -128,11 +142,12 @@ impl<S: Source> RunWriter<S> {
     fn advance(&mut self) -> Result<u64, RunError> {
         match self.phase {
             Phase::Bodies => match self.source.next_body()? {
-                Some(body) => {
+                NextBody::Later => {}
+                NextBody::Body(body) => {
                     self.buffer.extend_from_slice(&body);
                     self.bodies += 1;
                 }
-                None => {
+                NextBody::End => {
                     self.bodies_end = self.position();
                     self.phase = Phase::Records;
                 }
@@ -184,7 +199,7 @@ impl<S: Source> RunWriter<S> {
         self.index_at = self.position();
         for (number, entries) in (0..).zip(self.records.entries.chunks(INDEX_ENTRIES_MAX)) {
             let at = (self.uid, self.written + self.buffer.len() as u64);
-            self.buffer.extend_from_slice(&format::index_page(at, number, entries));
+            self.buffer.extend_from_slice(&pages::index_page(at, number, entries));
         }
         self.ids_at = self.position();
         self.phase = Phase::Ids;
@@ -198,7 +213,7 @@ impl<S: Source> RunWriter<S> {
             return Err(self.files.corrupt(self.uid, self.position(), Damage::DoubleId));
         }
         let number = u32::try_from(self.id_ranges.len()).expect("fewer pages than records");
-        let page = format::id_page((self.uid, self.position()), number, entries);
+        let page = pages::id_page((self.uid, self.position()), number, entries);
         self.buffer.extend_from_slice(&page);
         self.id_ranges.push((first, last));
         Ok(())
@@ -244,6 +259,9 @@ impl<S: Source> RunWriter<S> {
     }
 
     fn write_piece(&mut self) -> Result<u64, RunError> {
+        if self.buffer.is_empty() {
+            return Ok(0);
+        }
         let draft = self.draft();
         let file = match &self.file {
             Some(file) => file.clone(),
@@ -263,9 +281,9 @@ impl<S: Source> RunWriter<S> {
         Ok(piece.len() as u64)
     }
 
-    fn publish(&mut self) -> Result<RunFile, RunError> {
+    fn publish(&mut self) -> Result<Arc<RunFile>, RunError> {
         let (draft, dir) = (self.draft(), &self.files.dir);
-        let file = self.file.take().expect("a run has a head, so it has been written");
+        let file = self.file.as_ref().expect("a run has a head, so it has been written");
         file.sync_all().map_err(io_error("sync", &draft))?;
         self.files
             .disk
@@ -273,7 +291,8 @@ impl<S: Source> RunWriter<S> {
             .map_err(io_error("rename", &draft))?;
         self.files.disk.sync_dir(dir).map_err(io_error("sync", dir))?;
         let (foot, summary) = self.end.take().expect("the foot was written");
-        Ok(RunFile::written(self.files.clone(), foot, summary))
+        self.file = None;
+        Ok(Arc::new(RunFile::written(self.files.clone(), foot, summary)))
     }
 
     fn draft(&self) -> PathBuf {
@@ -317,7 +336,7 @@ impl RecordArea {
         let Stored { place, facts, body } = record.clone();
         let BodyPointer { offset, length, crc, .. } = body;
         let encoded = BlockRecord { place, facts, file, offset, length, crc };
-        format::put_record(&mut self.block, &encoded);
+        pages::put_record(&mut self.block, &encoded);
         self.block_records += 1;
         self.count = self.count.checked_add(1).expect("a merge is bounded");
         self.last = Some(record.place);
@@ -338,7 +357,7 @@ impl RecordArea {
         let first = self.count - self.block_records;
         let length = block.len() - FRAME_BYTES;
         let numbers = (first, std::mem::take(&mut self.block_records));
-        format::seal_page(PageKind::Records, (uid, offset), &mut block, numbers, length);
+        pages::seal_page(PageKind::Records, (uid, offset), &mut block, numbers, length);
         let length = u32::try_from(block.len()).expect("a block is small");
         self.entries.push(BlockEntry { place, offset, first, length });
         self.blocks += 1;

@@ -1,6 +1,10 @@
 //! One run: written, read, damaged.
 
+use proptest::prelude::*;
+
 use super::super::files::Files;
+use super::super::format::{FOOT_BYTES, Foot, Summary};
+use super::super::pages::{self, Block, FRAME_BYTES, PageKind};
 use super::super::reader::{Content, RunFile};
 use super::super::sealed::{Sealed, SealedSource};
 use super::super::writer::{Progress, RunWriter};
@@ -9,7 +13,7 @@ use crate::storage::disk::Disk;
 
 const UID: RunUid = RunUid(0xAB);
 
-fn write(disk: &SimDisk, records: Vec<Record>) -> Result<RunFile, RunError> {
+fn write(disk: &SimDisk, records: Vec<Record>) -> Result<Arc<RunFile>, RunError> {
     disk.create_dir(Path::new(DIR)).unwrap();
     let background = background();
     let files = Arc::new(Files::new(&options(disk, &background).0));
@@ -101,6 +105,13 @@ fn no_flipped_bit_and_no_cut_goes_unnoticed() {
         disk.edit(&path, |bytes| bytes.clone_from(&whole));
     }
     read().unwrap();
+    let verify = || open(&disk, listed, Content::Bodies).and_then(|run| run.verify());
+    verify().unwrap();
+    for at in (0..whole.len()).step_by(17) {
+        disk.edit(&path, |bytes| bytes[at] ^= 1);
+        assert!(verify().is_err(), "byte {at}");
+        disk.edit(&path, |bytes| bytes[at] ^= 1);
+    }
     disk.remove(&path).unwrap();
     assert!(matches!(read(), Err(RunError::Missing { .. })));
 }
@@ -124,4 +135,50 @@ fn a_run_that_does_not_fit_leaves_nothing() {
     let refused = write(&disk, many).err().expect("no room");
     assert!(refused.is_full(), "{refused}");
     assert_eq!(disk.used_bytes(), 0);
+}
+
+proptest! {
+    /// A checksum is no proof against a mistake of the writer.
+    #[test]
+    fn bytes_with_right_checksums_are_decoded_or_refused(
+        count in 0_u32..6,
+        payload in prop::collection::vec(prop_oneof![Just(0), Just(4), any::<u8>()], 0..300),
+        numbers in prop::collection::vec(prop_oneof![0..400_u64, any::<u64>()], 12),
+    ) {
+        let at = (UID, 64);
+        for kind in [PageKind::Records, PageKind::Index, PageKind::Ids] {
+            let mut page = vec![0; FRAME_BYTES];
+            page.extend_from_slice(&payload);
+            pages::seal_page(kind, at, &mut page, (7, count), payload.len());
+            prop_assert!(pages::open_page(kind, at, &page).is_some());
+            prop_assert!(pages::open_page(kind, (UID, 65), &page).is_none());
+            let _ = pages::decode_index_page(at, &page);
+            let _ = pages::decode_id_page(at, &page);
+            if let Some(block) = Block::decode(at, page) {
+                (0..block.count()).for_each(|position| drop(block.record(position)));
+            }
+        }
+        let foot = Foot {
+            version: 1,
+            cluster: CLUSTER,
+            uid: UID,
+            records: numbers[0] as u32,
+            blocks: 1,
+            index_pages: numbers[1] as u32,
+            id_pages: numbers[2] as u32,
+            references: numbers[3] as u32,
+            summary_crc: crc32fast::hash(&payload),
+            file_crc: 0,
+            bodies_end: numbers[4],
+            bodies: numbers[5],
+            index_at: numbers[6],
+            ids_at: numbers[7],
+            summary_at: numbers[8],
+            file_bytes: numbers[9],
+            last: place(1, 2, 3),
+        };
+        let bytes: [u8; FOOT_BYTES] = foot.encode();
+        prop_assert!(Foot::decode(&bytes).is_none_or(|decoded| decoded == foot));
+        let _ = Summary::decode(&payload, &foot);
+    }
 }

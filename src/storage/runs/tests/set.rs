@@ -234,3 +234,70 @@ fn a_hundred_thousand_groups_over_thirty_runs_are_taken_in_order() {
     let resident = bench.set.resident();
     assert!(resident.cursors <= 1 << 20, "{resident:?}");
 }
+
+#[test]
+fn readers_on_other_threads_see_the_same_while_runs_are_written() {
+    let mut bench = bench(&SimDisk::new());
+    for run in 0..8 {
+        bench.set.seal(given(run * 1000..run * 1000 + 1000));
+    }
+    let set = &bench.set;
+    std::thread::scope(|scope| {
+        for reader in 0..3 {
+            scope.spawn(move || {
+                for id in (reader..8000).step_by(3) {
+                    let found = set.find(id).unwrap().unwrap();
+                    assert_eq!(set.body(&found.body).unwrap(), body_of(id));
+                    assert_eq!(set.first(place(0, 0, 0).group).unwrap(), Some(place(0, 0, 0)));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_failed_sync_leaves_a_run_in_memory_and_it_is_written_anew() {
+    for failing in 1..5 {
+        let disk = SimDisk::new();
+        let mut bench = bench(&disk);
+        disk.fail_sync(failing);
+        bench.set.seal(given(0..100));
+        bench.heard.recv().unwrap();
+        let failures = bench.set.write_sealed().len();
+        bench.settle();
+        let states = bench.set.freeze().states().unwrap();
+        let after = disk.crash(crate::storage::sim::Crash::LoseAll);
+        let again = open(&after, states.clone(), &BTreeSet::new()).unwrap();
+        again.set.verify(states[0].uid).unwrap();
+        assert_eq!(again.set.records(), 100);
+        // One piece, the whole file, the directory.
+        assert_eq!(failures, usize::from(failing <= 3), "sync {failing}");
+    }
+}
+
+#[test]
+fn a_merge_that_cannot_be_written_leaves_the_old_runs() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    (0..2).for_each(|run| drop(bench.set.seal(given(run * 500..run * 500 + 500))));
+    bench.settle();
+    disk.set_capacity(Some(disk.used_bytes() + 1000));
+    bench.merge(&[0, 1], &[]);
+    let body = bench.take(3);
+    while bench.heard.recv().is_ok() {
+        match bench.set.publish() {
+            Ok(published) => assert!(!published),
+            Err(error) => {
+                assert!(error.is_full());
+                break;
+            }
+        }
+    }
+    assert!(!bench.set.is_merging());
+    assert_eq!((bench.set.records(), bench.set.find(3).unwrap()), (999, None));
+    assert_eq!(bench.set.body(&body).unwrap(), body_of(3));
+    disk.set_capacity(None);
+    bench.merge(&[0, 1], &[]);
+    bench.publish();
+    assert_eq!((bench.set.records(), bench.set.runs.len()), (999, 1));
+}

@@ -1,0 +1,137 @@
+//! Which files are kept, and what a set takes up in memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::files::io_error;
+use super::format;
+use super::merge::Merging;
+use super::reader::{Content, RunFile};
+use super::run::Run;
+use super::set::{Member, Part, RunSet};
+use super::state::{Frozen, FrozenPart, RunState};
+use super::{Damage, RunError, RunUid};
+
+/// What a set takes up in memory, bytes. Rather too much than too little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// Indexes of durable runs: about 0.05 bytes for each record.
+    pub indexes: usize,
+    /// Marks of what was taken: at most a bit for each record.
+    pub marks: usize,
+    /// Runs that are not durable yet, with their bodies.
+    pub sealed: usize,
+    /// Pages that were read.
+    pub cache: usize,
+    /// Where groups begin.
+    pub cursors: usize,
+    /// A merge under way.
+    pub merge: usize,
+}
+
+impl RunSet {
+    /// Freezes the set for a checkpoint or a transfer: a few pointers for each run.
+    pub fn freeze(&self) -> Frozen {
+        let parts = self.parts.values().map(|part| {
+            let marks = part.serial.map(|serial| self.runs[&serial].marks.clone());
+            FrozenPart { run: part.run.clone(), live: part.live, marks }
+        });
+        let uids = Arc::new(self.parts.keys().copied().collect());
+        let mut frozen = self.frozen.lock();
+        frozen.retain(|other| other.strong_count() > 0);
+        frozen.push(Arc::downgrade(&uids));
+        Frozen { parts: parts.collect(), uids }
+    }
+
+    /// Removes files that nobody needs: neither the set, nor anything frozen and still in use, nor
+    /// a durable checkpoint, all of whose files are `listed`. Returns how many.
+    ///
+    /// # Errors
+    /// What the disk says; the file is tried again next time.
+    pub fn release<'a>(
+        &mut self,
+        listed: impl IntoIterator<Item = &'a RunUid>,
+    ) -> Result<usize, RunError> {
+        let mut held: BTreeSet<RunUid> = listed.into_iter().copied().collect();
+        self.frozen.lock().retain(|frozen| {
+            let uids = frozen.upgrade();
+            held.extend(uids.iter().flat_map(|uids| uids.iter()));
+            uids.is_some()
+        });
+        held.extend(self.merging.iter().flat_map(Merging::sources));
+        // One that the background writer has before it would come back.
+        let is_settled = |run: &Arc<Run>| run.file().is_some() || run.is_waiting();
+        let unneeded = self
+            .dropped
+            .iter()
+            .filter(|(uid, run)| !held.contains(uid) && run.as_ref().is_none_or(is_settled));
+        let unneeded: Vec<_> = unneeded.map(|(uid, _)| *uid).collect();
+        for uid in &unneeded {
+            self.files.remove(*uid)?;
+            self.dropped.remove(uid);
+        }
+        Ok(unneeded.len())
+    }
+
+    /// What the set takes up in memory.
+    pub fn resident(&self) -> Resident {
+        let mut resident = Resident {
+            cache: self.files.cached_bytes(),
+            cursors: self.cursors.resident_bytes(),
+            merge: self.merging.as_ref().map_or(0, Merging::resident_bytes),
+            ..Resident::default()
+        };
+        for run in self.known_runs() {
+            let (indexes, sealed) = run.resident_bytes();
+            // The entries in the tables here, with their spare room.
+            resident.indexes += indexes + 2 * (size_of::<(RunUid, Part)>() + size_of::<Member>());
+            resident.sealed += sealed;
+        }
+        resident.marks = self.runs.values().map(|member| member.marks.heap_bytes()).sum();
+        resident
+    }
+
+    pub(super) fn remove_orphans(
+        &mut self,
+        listed: &BTreeSet<RunUid>,
+        kept: &BTreeSet<RunUid>,
+    ) -> Result<(), RunError> {
+        let (disk, dir) = (&self.options.disk, &self.options.dir);
+        for name in disk.list(dir).map_err(io_error("list", dir))? {
+            let uid = format::uid_of(&name);
+            let is_orphan = uid.is_some_and(|uid| !listed.contains(&uid) && !kept.contains(&uid));
+            if is_orphan || format::is_leftover(&name) {
+                let path = dir.join(name);
+                disk.remove(&path).map_err(io_error("remove", &path))?;
+            } else if let Some(uid) = uid.filter(|uid| !listed.contains(uid)) {
+                self.dropped.insert(uid, None);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_file(&mut self, state: RunState) -> Result<(), RunError> {
+        let content = if state.marks.is_some() { Content::All } else { Content::Bodies };
+        let listed = (state.file_bytes, state.foot_crc);
+        let file = RunFile::open(&self.files, state.uid, listed, content)?;
+        let run = Arc::new(Run::durable(Arc::new(file)));
+        let Some(marks) = state.marks else {
+            let part = Part { run, live: state.live, serial: None };
+            self.parts.insert(state.uid, part);
+            return Ok(());
+        };
+        if marks.records() != run.records {
+            let foot_at = state.file_bytes - format::FOOT_BYTES as u64;
+            return Err(self.files.corrupt(state.uid, foot_at, Damage::Foot));
+        }
+        self.add(run, state.live, Some(marks));
+        Ok(())
+    }
+}
+
+impl Resident {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.indexes + self.marks + self.sealed + self.cache + self.cursors + self.merge
+    }
+}
