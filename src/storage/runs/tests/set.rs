@@ -279,7 +279,9 @@ fn a_failed_sync_leaves_a_run_in_memory_and_it_is_written_anew() {
 fn a_merge_that_cannot_be_written_leaves_the_old_runs() {
     let disk = SimDisk::new();
     let mut bench = bench(&disk);
-    (0..2).for_each(|run| drop(bench.set.seal(given(run * 500..run * 500 + 500))));
+    for run in 0..2 {
+        bench.set.seal(given(run * 500..run * 500 + 500));
+    }
     bench.settle();
     disk.set_capacity(Some(disk.used_bytes() + 1000));
     bench.merge(&[0, 1], &[]);
