@@ -15,7 +15,7 @@ use super::{Damage, RunError, RunUid};
 /// What a set takes up in memory, bytes. Rather too much than too little.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resident {
-    /// Indexes of durable runs: about 0.05 bytes for each record.
+    /// Indexes of durable runs: about 6 bytes for each hundred records.
     pub indexes: usize,
     /// Marks of what was taken: at most a bit for each record.
     pub marks: usize,

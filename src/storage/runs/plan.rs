@@ -15,8 +15,9 @@ pub const OVERLAP_MAX: usize = 16;
 /// How many runs are merged at once.
 pub const MERGE_RUNS: usize = 8;
 
-/// The most records that a merge may write.
-pub const MERGE_RECORDS_MAX: u64 = 16_000_000;
+/// The most records that a merge may write: its indexes are in memory, and what is taken meanwhile
+/// has to be caught up with.
+pub const MERGE_RECORDS_MAX: u64 = 8_000_000;
 
 /// A merge moves no more bytes of bodies than this, or twice the bytes of the records that it copies
 /// for them.
