@@ -154,7 +154,10 @@ impl Play {
         let positions: Vec<_> = (0..runs).filter(|_| self.random.below(2) == 0).collect();
         let files: Vec<_> = self.bench.set.parts.keys().copied().collect();
         let rewrites: Vec<_> = files.into_iter().filter(|_| self.random.below(3) == 0).collect();
-        if !positions.is_empty() {
+        let plan = self.bench.set.plan_merge();
+        if let Some(plan) = plan.filter(|_| self.random.below(2) == 0) {
+            assert!(self.bench.set.merge(plan));
+        } else if !positions.is_empty() {
             self.bench.merge(&positions, &rewrites);
         }
     }
@@ -196,6 +199,9 @@ impl Play {
         self.disk = self.disk.crash(Crash::Random { seed: self.random.next() });
         let Checkpoint { states, model } = self.checkpoints[chosen].clone();
         self.bench = open(&self.disk, states, &self.listed()).unwrap();
+        for uid in self.bench.set.parts.keys() {
+            self.bench.set.verify(*uid).unwrap();
+        }
         // Ids of the life that was lost may come again, as they do when a log is replayed.
         self.model = model;
         self.check_all("after a crash");

@@ -305,3 +305,30 @@ fn a_merge_that_cannot_be_written_leaves_the_old_runs() {
     bench.publish();
     assert_eq!((bench.set.records(), bench.set.runs.len()), (999, 1));
 }
+
+#[test]
+fn real_files_are_written_merged_read_and_removed() {
+    let temp = tempfile::tempdir().unwrap();
+    let background = background();
+    let (options, heard) = options(&SimDisk::new(), &background);
+    let dir = temp.path().join("runs");
+    let disk = Arc::new(crate::storage::disk::RealDisk);
+    let options = RunOptions { disk: disk.clone(), dir: dir.clone(), ..options };
+    let set = RunSet::open(options.clone(), Vec::new(), &BTreeSet::new()).unwrap();
+    let mut bench = Bench { set, heard, _background: background };
+    for run in 0..3 {
+        bench.set.seal(given(run * 5000..run * 5000 + 5000));
+    }
+    bench.settle();
+    let files: Vec<_> = bench.set.parts.keys().copied().collect();
+    bench.merge(&[0, 1, 2], &files[..2]);
+    bench.publish();
+    assert_eq!(bench.set.release(&[]).unwrap(), 2);
+    let states = bench.set.freeze().states().unwrap();
+    let again = RunSet::open(options, states, &BTreeSet::new()).unwrap();
+    for id in 0..15_000 {
+        let found = again.find(id).unwrap().unwrap();
+        assert_eq!(again.body(&found.body).unwrap(), body_of(id));
+    }
+    assert_eq!(disk.list(&dir).unwrap().len(), 2);
+}
