@@ -11,10 +11,10 @@ use crate::queue::{Body, ColdBody, ColdJobs, Job, JobId, Order, Place, Queue, Sh
 use crate::storage::runs::{self, BodyPointer, Found, Group, RunError, RunSet, RunUid};
 
 /// How many runs may wait to be written before jobs stay hot.
-const SEALED_RUNS_MAX: usize = 2;
+const SEALED_RUNS_MAX: usize = 3;
 
 /// What becomes cold at a time, as a share of what may be hot: a run of it is one file.
-const COOLED_SHARE: u64 = 8;
+const COOLED_SHARE: u64 = 4;
 
 /// The run files as the queue sees them. Clones share them.
 #[derive(Clone)]
