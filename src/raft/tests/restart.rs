@@ -10,6 +10,9 @@ use crate::storage::sim::Crash;
 /// Ops that are asked for at once.
 const AT_ONCE: usize = 50;
 
+/// So little that most jobs become cold.
+const HOT_BYTES_MAX: u64 = 32 << 10;
+
 /// A checkpoint whenever there is something new.
 const ALWAYS: CheckpointLimits = CheckpointLimits { log_bytes_min: 1, replay_ops_max: 1 };
 
@@ -131,6 +134,29 @@ async fn a_checkpoint_and_the_log_behind_it_give_what_the_log_alone_gives() {
     assert_eq!(one, other);
     ledger.audit(&one, "after the restart");
     assert!(one.jobs.len() > 500, "only {} jobs to compare", one.jobs.len());
+}
+
+#[tokio::test]
+async fn cold_jobs_come_back_as_hot_ones_do() {
+    let disk = SimDisk::new();
+    let limits = CheckpointLimits { log_bytes_min: u64::MAX, replay_ops_max: 1500 };
+    let options = options(&disk, TestClock::ticking(), limits);
+    let options = OpenOptions { hot_bytes_max: Some(HOT_BYTES_MAX), ..options };
+    let member = Member::start(options).await.unwrap();
+    let (mut random, mut ledger) = (Random(5), Ledger::default());
+    while checkpoints(&disk).len() < 2 {
+        work(&member, &mut random, &mut ledger, 5).await;
+    }
+    work(&member, &mut random, &mut ledger, 3).await;
+    let (crashed, killed) = (disk.crash(Crash::LoseAll), disk.kill());
+    member.stop().await;
+    let runs = killed.list(&data().join("runs")).unwrap();
+    assert!(!runs.is_empty(), "nothing became cold");
+    for disk in [killed, crashed] {
+        let view = shown_by(&disk).await;
+        ledger.audit(&view, "after the restart");
+        assert!(view.jobs.len() > 300, "only {} jobs to compare", view.jobs.len());
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use super::super::encoding;
 use super::super::life::Life;
 use super::super::log_store::{LogStart, LogStore};
-use super::super::opening::CheckpointMeta;
+use super::super::opening::{CheckpointMeta, CheckpointRecord};
 use super::super::snapshot::{
     Call, CallError, Receiver, Receiving, Response, SnapshotData, SnapshotSource, installed, send,
 };
@@ -78,6 +78,7 @@ impl Shelf {
         };
         let mut writer = self.receiving.checkpoints.begin(head, Arc::new(|| {}));
         for record in records {
+            let record = CheckpointRecord::Queue(record);
             writer.try_push(&postcard::to_stdvec(&record).unwrap()).unwrap();
         }
         let (done, made) = tokio::sync::oneshot::channel();
