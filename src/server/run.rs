@@ -309,7 +309,8 @@ fn open_options(
         clock: Arc::clone(clock),
         newcomer,
         checkpoints: CheckpointLimits::default(),
-        hot_bytes_max: std::env::var("BEANPOLE_HOT_BYTES").ok().and_then(|it| it.parse().ok()),
+        // Until there is a setting for memory, and snapshots carry run files: all jobs stay hot.
+        hot_bytes_max: None,
     }
 }
 
