@@ -197,21 +197,11 @@ struct Opening {
 impl Opening {
     fn open(mut self, sync: SyncPolicy, segment_size_max: u64) -> Result<Parts, OpenError> {
         let identity = self.directory.identity();
-        if identity.incarnation == 0 {
-            self.tell_beginning(identity.owner);
-        }
-        if identity.is_complete {
-            self.refuse_missing("checkpoints")?;
-        }
+        self.look_around(identity)?;
         let background =
             Background::start(BackgroundOptions::new(self.now())).map_err(OpenError::Thread)?;
         let reserve = self.reserve()?;
-        let checkpoints = Checkpoints::open(
-            Arc::clone(&self.disk),
-            &self.dir.join("checkpoints"),
-            background.handle(),
-            Some(Arc::clone(&reserve)),
-        )?;
+        let checkpoints = self.checkpoints(&background, &reserve)?;
         let transfers = Arc::<Transfers>::default();
         let cold_changed = Arc::new(Notify::new());
         let runs = self.run_options(identity.owner, &background, &cold_changed);
@@ -273,6 +263,26 @@ impl Opening {
             directory: Some(directory),
             receiving: Some(receiving),
         })
+    }
+
+    /// Refuses a directory that lacks what it had, and says when there is a new one.
+    fn look_around(&self, identity: Identity) -> Result<(), OpenError> {
+        if identity.incarnation == 0 {
+            self.tell_beginning(identity.owner);
+        }
+        match identity.is_complete {
+            true => self.refuse_missing("checkpoints"),
+            false => Ok(()),
+        }
+    }
+
+    fn checkpoints(
+        &self,
+        background: &Background,
+        reserve: &Arc<Reserve>,
+    ) -> Result<Checkpoints, OpenError> {
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.join("checkpoints"));
+        Ok(Checkpoints::open(disk, &dir, background.handle(), Some(Arc::clone(reserve)))?)
     }
 
     /// Only the first member of a cluster begins a queue; others fetch theirs.
