@@ -79,6 +79,7 @@ pub(super) fn entry_bytes(entry: &Entry) -> Bytes {
     let made = |encode: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         encode(&mut bytes);
+        bytes.shrink_to_fit();
         Bytes::from(bytes)
     };
     match &entry.payload {

@@ -24,7 +24,8 @@ use crate::clock::LogicalClock;
 use crate::queue::Action;
 use crate::storage::wal::Wal;
 
-/// What recent entries may hold beyond those that must stay, bytes.
+/// What recent entries may hold beyond those that must stay, bytes: twice that where there are other
+/// members, because the bytes that are sent are kept beside the batch.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
 /// What one read takes from the log, bytes (at least one entry comes back).
@@ -390,8 +391,7 @@ fn entry_bytes(entry: &Entry) -> usize {
         _ => &[],
     });
     let op_bytes = |op: &crate::queue::Op| match &op.action {
-        // Once in the batch, and once in the bytes that are sent and written.
-        Action::Put { body, .. } => OP_OVERHEAD_BYTES + 2 * body.len(),
+        Action::Put { body, .. } => OP_OVERHEAD_BYTES + body.len(),
         _ => OP_OVERHEAD_BYTES,
     };
     ENTRY_OVERHEAD_BYTES + ops.map(op_bytes).sum::<usize>()

@@ -64,7 +64,7 @@ impl Door<'_> {
                 tracing::warn!(
                     target: "beanpole",
                     closes,
-                    "this member is not part of a majority: its clients are closed, or wait"
+                    "this member is not part of a majority, or has stepped out: its clients are closed, or wait"
                 );
                 if closes {
                     self.hub.turn_away(true);

@@ -37,6 +37,7 @@ const REMOVED_LIMIT: Duration = Duration::from_millis(300);
 /// Runs for as long as it is polled.
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut metrics = cluster.raft.server_metrics();
+    let mut stall = Stall::default();
     loop {
         let Some((leader, address)) = cluster.other_leader() else {
             if metrics.changed().await.is_err() {
@@ -44,7 +45,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             }
             continue;
         };
-        let ended = keep(&cluster, leader, &address).await;
+        let ended = keep(&cluster, (leader, &address), &mut stall).await;
         if let Err(error) = &ended {
             tracing::debug!(leader, %error, "lost touch with the leader");
             if error.is_end_of_process() {
@@ -95,7 +96,11 @@ impl ContactError {
 }
 
 /// Pings one leader until it leads no more, or the link ends.
-async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), ContactError> {
+async fn keep(
+    cluster: &Cluster,
+    (leader, address): (u64, &str),
+    stall: &mut Stall,
+) -> Result<(), ContactError> {
     let link = cluster.dial(leader, address, Purpose::Control).await?;
     cluster.peers.reached(leader);
     let (mut reader, mut writer) = link.split();
@@ -103,7 +108,6 @@ async fn keep(cluster: &Cluster, leader: u64, address: &str) -> Result<(), Conta
     writer.flush().await?;
     reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;
     let (mut leaves, mut stood_at) = (false, 0);
-    let mut stall = Stall::default();
     while cluster.other_leader().is_some_and(|(now, _)| now == leader) {
         let steps_out = stall.is_long(cluster);
         let told = (stood_at, steps_out);

@@ -114,13 +114,13 @@ impl Presence {
         self.members.lock().get(&member).is_some_and(|seen| seen.is_leaving)
     }
 
-    /// Whether a member has no links and was not heard for `lease_ticks`, or has ended: its clients are
-    /// closed.
+    /// Whether a member was not heard for `lease_ticks`, or has ended: its clients are closed. That its
+    /// links have ended says nothing: it may serve within its lease.
     pub(super) fn serves_nobody(&self, member: u64, tick: u64, lease_ticks: u64) -> bool {
         let members = self.members.lock();
         members.get(&member).is_none_or(|seen| {
             let silence = tick.saturating_sub(seen.heard_at);
-            seen.links == 0 || seen.said_goodbye || silence > lease_ticks
+            seen.said_goodbye || silence > lease_ticks
         })
     }
 
@@ -136,7 +136,11 @@ impl Presence {
 
     /// Remembers what a member says of itself.
     pub(super) fn introduced(&self, member: u64, about: About) {
-        self.members.lock().entry(member).or_default().about = Some(about);
+        let mut members = self.members.lock();
+        let seen = members.entry(member).or_default();
+        seen.about = Some(about);
+        // It may have been started anew, with another state.
+        seen.digests.clear();
     }
 
     /// What a member said of itself.
