@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::job::{Body, ColdBody, Job, JobState, URGENT_BELOW};
-use super::tube::TubeId;
+use super::tube::{Tube, TubeId};
 use super::{JobId, Queue};
 
 /// The orders in which a tube's jobs are taken. A reserved job is in none, and never cold.
@@ -129,35 +129,27 @@ impl Queue {
     /// Makes jobs cold, the ones that are needed last, until at least `bytes` of memory are free or
     /// none is left to choose. Returns how many bytes became free.
     pub fn cool(&mut self, bytes: u64) -> u64 {
-        let before = self.job_counts.hot_bytes;
-        let mut chosen = Vec::new();
-        let mut freed = 0;
-        let tubes: Vec<TubeId> = {
-            let from = self.cool_from;
-            let onward = self.tubes.range(from..).map(|(id, _)| *id);
-            onward.chain(self.tubes.range(..from).map(|(id, _)| *id)).collect()
-        };
-        for tube in tubes {
+        let (mut chosen, mut freed) = (Vec::new(), 0);
+        let from = self.cool_from;
+        for (id, tube) in self.tubes.range(from..).chain(self.tubes.range(..from)) {
             if freed >= bytes {
-                self.cool_from = tube;
+                self.cool_from = *id;
                 break;
             }
-            self.choose_cold(tube, bytes - freed, &mut chosen, &mut freed);
+            self.choose_cold(tube, bytes, &mut chosen, &mut freed);
         }
         self.cool_jobs(chosen);
-        before - self.job_counts.hot_bytes
+        freed
     }
 
-    /// Chooses of one tube the half that is needed last, of each order.
-    fn choose_cold(&self, id: TubeId, bytes: u64, chosen: &mut Vec<JobId>, freed: &mut u64) {
-        let tube = self.tube(id);
+    /// Chooses of one tube the half that is needed last, of each order, until `bytes` would be free.
+    fn choose_cold(&self, tube: &Tube, bytes: u64, chosen: &mut Vec<JobId>, freed: &mut u64) {
         let half = |count: usize| count.div_ceil(2);
         let buried = tube.buried.values().rev().take(half(tube.buried.len())).copied();
         let delayed = tube.delayed.iter().rev().take(half(tube.delayed.len())).map(|it| it.1);
         let ready = tube.ready.iter().rev().take(half(tube.ready.len())).map(|it| it.1);
-        let wanted = *freed + bytes;
         for job in buried.chain(delayed).chain(ready) {
-            if *freed >= wanted {
+            if *freed >= bytes {
                 return;
             }
             *freed += self.job(job).hot_bytes();
