@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod link;
+pub mod memory;
 pub mod queue;
 pub mod raft;
 pub mod random;

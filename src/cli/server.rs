@@ -66,6 +66,10 @@ pub struct Arguments {
     #[arg(short = 's', long = "segment-size-max", value_name = "BYTES")]
     pub segment_size_max: Option<u64>,
 
+    /// Use at most so much memory, in bytes or with K, M or G (default: a quarter of the machine)
+    #[arg(long = "memory", value_name = "BYTES", value_parser = read_size)]
+    pub memory: Option<u64>,
+
     /// Refuse to start on an empty data directory
     #[arg(long = "must-exist")]
     pub must_exist: bool,
@@ -123,6 +127,18 @@ impl Arguments {
     pub fn usage() -> String {
         <Self as clap::CommandFactory>::command().render_help().to_string()
     }
+}
+
+/// Reads a number of bytes, also in units of 1024, 1024² or 1024³.
+fn read_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let number = number.parse::<u64>().ok().filter(|_| !number.starts_with('+'));
+    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| "not a size".to_owned())
 }
 
 fn usage_error(error: &clap::Error) -> UsageError {
@@ -188,6 +204,17 @@ mod tests {
         let arguments = read("beanpole -F -f0").expect("a good line");
         assert!(!arguments.never_sync);
         assert_eq!(arguments.sync_every, Some(0));
+    }
+
+    #[test]
+    fn memory_has_units() {
+        let memory = |text: &str| read(&format!("beanpole --memory {text}")).map(|it| it.memory);
+        assert_eq!(memory("100").expect("bytes"), Some(100));
+        assert_eq!(memory("192M").expect("mebibytes"), Some(192 << 20));
+        assert_eq!(memory("2g").expect("gibibytes"), Some(2 << 30));
+        for bad in ["M", "1.5G", "+1", "-1", "99999999999G", "1MB"] {
+            assert_eq!(memory(bad).expect_err(bad).to_string(), format!("invalid size: {bad}"));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::cli::Arguments;
 const PREFIX: &str = "BEANPOLE_";
 
 /// Every key, and how its variable is read.
-const KEYS: [(&str, Kind); 23] = [
+const KEYS: [(&str, Kind); 24] = [
     ("data_dir", Kind::Text),
     ("must_exist", Kind::Switch),
     ("sync_every", Kind::Number),
@@ -26,6 +26,7 @@ const KEYS: [(&str, Kind); 23] = [
     ("user", Kind::Text),
     ("job_size_max", Kind::Number),
     ("segment_size_max", Kind::Number),
+    ("memory", Kind::Number),
     ("log_format", Kind::Text),
     ("verbose", Kind::Number),
     ("cluster.listen", Kind::Text),
@@ -158,6 +159,7 @@ fn of_flags(arguments: &Arguments) -> Settings {
         user: arguments.user.clone(),
         job_size_max: arguments.job_size_max,
         segment_size_max: arguments.segment_size_max,
+        memory: arguments.memory,
         log_format: arguments.log_format,
         verbose: (arguments.verbose > 0).then_some(arguments.verbose),
         cluster: None,

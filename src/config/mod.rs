@@ -20,6 +20,7 @@ use layers::Layers;
 pub use settings::{ClusterSettings, PORT_DEFAULT, SEGMENT_SIZE_MAX_DEFAULT, Settings};
 
 use crate::cli::{Arguments, LogFormat};
+use crate::memory::{BUDGET_FLOOR_BYTES, Machine};
 use crate::raft::SyncPolicy;
 use crate::server::Address;
 
@@ -27,8 +28,15 @@ use crate::server::Address;
 /// several times on its way.
 pub const JOB_SIZE_MAX_LIMIT: u64 = 64 << 20;
 
+/// The most `-z` may ask for, as a part of the budget for memory.
+const JOB_PER_MEMORY: u64 = 32;
+
 /// The least `-s` means, bytes.
 pub const SEGMENT_SIZE_MAX_FLOOR: u64 = 1 << 20;
+
+/// Said of a default budget that is too little.
+const NO_MEMORY_SAID: &str = ". (Without --memory it is the lesser of a quarter of \
+    the machine's memory and 60 percent of its control group's.)";
 
 /// The most that `verbose` means.
 const VERBOSITY_MAX: u8 = 2;
@@ -52,6 +60,8 @@ pub struct Config {
     pub segment_size_max: u64,
     /// What `-s` was, for `stats`.
     pub segment_size_typed: u64,
+    /// The budget for memory, bytes.
+    pub memory: u64,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// How much to log: 0, 1 or 2.
@@ -91,12 +101,26 @@ pub enum ConfigError {
         why: String,
     },
     /// `-z` is too large.
-    #[error("a largest job of {asked} bytes (-z) is more than the limit of {limit}")]
+    #[error(
+        "a largest job of {asked} bytes (-z) is more than the limit of {limit}: the lesser of \
+         {JOB_SIZE_MAX_LIMIT} and a thirty-second of --memory"
+    )]
     JobSizeMax {
         /// What was asked for.
         asked: u64,
         /// What is possible.
         limit: u64,
+    },
+    /// There is too little memory.
+    #[error(
+        "a budget of {budget} bytes for memory is too little: {BUDGET_FLOOR_BYTES} are needed at \
+         least{}", if *is_default { NO_MEMORY_SAID } else { "" }
+    )]
+    Memory {
+        /// What it is.
+        budget: u64,
+        /// Nobody said it.
+        is_default: bool,
     },
     /// `-p` is not a port.
     #[error("{0} is not a port: a number from 0 to 65535 is wanted")]
@@ -199,7 +223,7 @@ impl Loaded {
         let layers = Layers::read(arguments, variables)?;
         let settings = layers.merged();
         check_port(arguments, &settings)?;
-        let config = Config::check(&settings)?;
+        let config = Config::check(&settings, &Machine::read())?;
         let warnings = warnings(arguments, &layers, &config);
         Ok(Self { config, warnings, description: layers.describe() })
     }
@@ -207,9 +231,10 @@ impl Loaded {
 
 impl Config {
     /// Checks settings that have the defaults in them.
-    fn check(settings: &Settings) -> Result<Self, ConfigError> {
+    fn check(settings: &Settings, machine: &Machine) -> Result<Self, ConfigError> {
+        let memory = memory(settings, machine)?;
         let asked = settings.job_size_max.unwrap_or_default();
-        let limit = JOB_SIZE_MAX_LIMIT;
+        let limit = JOB_SIZE_MAX_LIMIT.min(memory / JOB_PER_MEMORY);
         if asked > limit {
             return Err(ConfigError::JobSizeMax { asked, limit });
         }
@@ -231,6 +256,7 @@ impl Config {
             job_size_max: u32::try_from(asked).expect("the limit fits 32 bits"),
             segment_size_max: segment_size_typed.max(SEGMENT_SIZE_MAX_FLOOR),
             segment_size_typed,
+            memory,
             log_format: settings.log_format.unwrap_or(LogFormat::Text),
             verbosity: settings.verbose.unwrap_or_default().min(VERBOSITY_MAX),
             cluster,
@@ -259,6 +285,16 @@ pub fn data_dir_of_server(
     }
     let Some(file) = file else { return Ok(None) };
     Ok(Settings::read(&file)?.data_dir)
+}
+
+fn memory(settings: &Settings, machine: &Machine) -> Result<u64, ConfigError> {
+    let default = || machine.default_budget(settings.data_dir.is_some());
+    let budget = settings.memory.unwrap_or_else(default);
+    let is_default = settings.memory.is_none();
+    match budget < BUDGET_FLOOR_BYTES {
+        true => Err(ConfigError::Memory { budget, is_default }),
+        false => Ok(budget),
+    }
 }
 
 /// A port that is no number matters only where there are ports.

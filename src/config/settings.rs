@@ -43,6 +43,9 @@ pub struct Settings {
     pub job_size_max: Option<u64>,
     /// The largest file of the log, bytes. Default 64 MiB.
     pub segment_size_max: Option<u64>,
+    /// The budget for memory, bytes. Default: the lesser of a quarter of the machine's and 60 percent
+    /// of its control group's; without a data directory three quarters of what is allowed.
+    pub memory: Option<u64>,
     /// The form of log lines. Default text.
     pub log_format: Option<LogFormat>,
     /// How much to log: 0 (the default), 1 or 2.
@@ -109,6 +112,7 @@ impl Settings {
             user: None,
             job_size_max: Some(JOB_SIZE_MAX_DEFAULT),
             segment_size_max: Some(SEGMENT_SIZE_MAX_DEFAULT),
+            memory: None,
             log_format: Some(LogFormat::Text),
             verbose: Some(0),
             cluster: is_cluster.then(ClusterSettings::defaults),
@@ -134,6 +138,7 @@ impl Settings {
             user: self.user.or(lower.user),
             job_size_max: self.job_size_max.or(lower.job_size_max),
             segment_size_max: self.segment_size_max.or(lower.segment_size_max),
+            memory: self.memory.or(lower.memory),
             log_format: self.log_format.or(lower.log_format),
             verbose: self.verbose.or(lower.verbose),
             cluster: match (self.cluster, lower.cluster) {

@@ -96,6 +96,23 @@ fn a_small_segment_is_raised_to_the_floor_and_shown_as_typed() {
 }
 
 #[test]
+fn a_budget_below_the_floor_is_refused_with_what_is_needed() {
+    let error = check("beanpole --memory 63M").expect_err("too little").to_string();
+    assert_eq!(
+        error,
+        "a budget of 66060288 bytes for memory is too little: 67108864 are needed at least"
+    );
+    assert_eq!(check("beanpole --memory 64M").expect("the floor itself").memory, 64 << 20);
+}
+
+#[test]
+fn the_largest_job_is_a_small_part_of_the_budget() {
+    assert!(check("beanpole --memory 64M -z 2097152").is_ok());
+    let error = check("beanpole --memory 64M -z 2097153").expect_err("too large").to_string();
+    assert!(error.contains("more than the limit of 2097152"), "{error}");
+}
+
+#[test]
 fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
     let file = Scratch::new("job_size_max = 3\nport = 3\nsegment_size_max = 3\n");
     let variables = [("BEANPOLE_PORT", "2"), ("BEANPOLE_JOB_SIZE_MAX", "2")];

@@ -1,0 +1,170 @@
+//! The memory of the process: one budget, shares of it with names, and what is in each.
+//!
+//! Everything that grows is counted in one share and has its limit there (DESIGN P6, D9). What is
+//! counted is ours to bound; what the process really has beside it (its code, stacks, what the
+//! allocator keeps) must fit [`PROCESS_BYTES`], and is shown as the difference to the resident size.
+
+mod machine;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use machine::{Machine, resident_bytes};
+
+/// What the process has beside all that is counted: code, stacks, the allocator's own, bytes.
+pub const PROCESS_BYTES: u64 = 16 << 20;
+
+/// The least budget to work with, bytes.
+pub const BUDGET_FLOOR_BYTES: u64 = 64 << 20;
+
+/// The shares with a data directory, in percent of what the process leaves.
+const HOT_PERCENT: u64 = 42;
+const SEALED_PERCENT: u64 = 16;
+const CONNECTIONS_PERCENT: u64 = 16;
+const LOG_PERCENT: u64 = 9;
+const RUNS_PERCENT: u64 = 9;
+const CHECKPOINT_PERCENT: u64 = 6;
+
+/// The shares of a queue in memory: no files, and little log.
+const MEMORY_HOT_PERCENT: u64 = 80;
+const MEMORY_CONNECTIONS_PERCENT: u64 = 14;
+const MEMORY_LOG_PERCENT: u64 = 6;
+
+/// A part of the budget: what may be in it, and what is.
+#[derive(Debug)]
+pub struct Share {
+    /// What it is for, for people.
+    pub name: &'static str,
+    /// How much may be in it, bytes.
+    pub limit: u64,
+    used: AtomicU64,
+}
+
+/// How a share stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareFigures {
+    /// What it is for.
+    pub name: &'static str,
+    /// How much may be in it, bytes.
+    pub limit: u64,
+    /// How much is, bytes.
+    pub used: u64,
+}
+
+/// The budget and its shares.
+#[derive(Debug)]
+pub struct Memory {
+    /// All of it, bytes.
+    pub budget: u64,
+    /// Hot jobs with their bodies, tubes, sessions, watches.
+    pub hot: Share,
+    /// Jobs that were made cold and are being written to run files, and puts on their way.
+    pub sealed: Share,
+    /// Connections: commands that are not whole, commands that wait, replies that were not taken.
+    pub connections: Share,
+    /// Recent entries of the log, and commands on their way into it.
+    pub log: Share,
+    /// Of run files: indexes, marks, pages, cursors, merges.
+    pub runs: Share,
+    /// Copies for a checkpoint under way, snapshots on their way, and the catalog.
+    pub checkpoints: Share,
+}
+
+impl Share {
+    fn new(name: &'static str, limit: u64) -> Self {
+        Self { name, limit, used: AtomicU64::new(0) }
+    }
+
+    /// How much is in it, bytes.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Says how much is in it.
+    pub fn set(&self, bytes: u64) {
+        self.used.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` in.
+    pub fn add(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts `bytes` out, which were counted in.
+    pub fn remove(&self, bytes: u64) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "{bytes} bytes leave {}, which has {before}", self.name);
+    }
+
+    /// Whether more is in it than may be.
+    pub fn is_over(&self) -> bool {
+        self.used() > self.limit
+    }
+
+    fn figures(&self) -> ShareFigures {
+        ShareFigures { name: self.name, limit: self.limit, used: self.used() }
+    }
+}
+
+impl Memory {
+    /// The shares of a budget of so many bytes, at least [`BUDGET_FLOOR_BYTES`].
+    ///
+    /// # Panics
+    /// When it is less.
+    pub fn new(budget: u64, has_disk: bool) -> Self {
+        assert!(budget >= BUDGET_FLOOR_BYTES, "the budget was checked");
+        let percent = |percent: u64| (budget - PROCESS_BYTES) / 100 * percent;
+        let share = |name, on_disk: u64, in_memory: u64| {
+            Share::new(name, percent(if has_disk { on_disk } else { in_memory }))
+        };
+        Self {
+            budget,
+            hot: share("hot jobs", HOT_PERCENT, MEMORY_HOT_PERCENT),
+            sealed: share("jobs becoming cold", SEALED_PERCENT, 0),
+            connections: share("connections", CONNECTIONS_PERCENT, MEMORY_CONNECTIONS_PERCENT),
+            log: share("log", LOG_PERCENT, MEMORY_LOG_PERCENT),
+            runs: share("run files", RUNS_PERCENT, 0),
+            checkpoints: share("checkpoints", CHECKPOINT_PERCENT, 0),
+        }
+    }
+
+    /// How all shares stand.
+    pub fn figures(&self) -> Vec<ShareFigures> {
+        let Self { budget: _, hot, sealed, connections, log, runs, checkpoints } = self;
+        [hot, sealed, connections, log, runs, checkpoints].map(Share::figures).to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_and_the_process_are_the_budget() {
+        for has_disk in [true, false] {
+            for budget in [BUDGET_FLOOR_BYTES, 192 << 20, 5_000_000_001] {
+                let memory = Memory::new(budget, has_disk);
+                let shared: u64 = memory.figures().iter().map(|share| share.limit).sum();
+                assert!(shared + PROCESS_BYTES <= budget, "{shared} of {budget}");
+                assert!(shared + PROCESS_BYTES >= budget / 100 * 97, "{shared} of {budget}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_counts_in_and_out() {
+        let share = Share::new("test", 10);
+        share.add(11);
+        assert!(share.is_over());
+        share.remove(1);
+        assert!(!share.is_over());
+        assert_eq!(share.figures(), ShareFigures { name: "test", limit: 10, used: 10 });
+    }
+
+    #[test]
+    #[should_panic(expected = "which has 1")]
+    fn more_than_is_in_a_share_cannot_leave_it() {
+        let share = Share::new("test", 10);
+        share.add(1);
+        share.remove(2);
+    }
+}
