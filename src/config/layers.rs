@@ -257,6 +257,7 @@ mod tests {
         let full = Settings {
             data_dir: Some(PathBuf::new()),
             user: Some(String::new()),
+            memory: Some(0),
             cluster: Some(cluster),
             ..Default::default()
         };
