@@ -53,6 +53,11 @@ impl IncomingBody {
         self.arrived.capacity()
     }
 
+    /// How much of the body was not taken out of the input buffer yet, in bytes.
+    pub(crate) fn missing_bytes(&self) -> usize {
+        self.size_bytes - self.arrived.len()
+    }
+
     fn take_arrived(&mut self, input: &mut BytesMut) {
         let taken = input.len().min(self.size_bytes - self.arrived.len());
         let needed = self.arrived.len() + taken;

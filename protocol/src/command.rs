@@ -32,6 +32,9 @@ pub enum Refusal {
     ExpectedCrlf,
     /// `JOB_TOO_BIG`: the body was swallowed. Counts as `cmd-put`.
     JobTooBig,
+    /// `OUT_OF_MEMORY`: there was no room for the body of a put, which was swallowed. Counts as
+    /// `cmd-put`, and makes the connection a producer.
+    OutOfMemory,
 }
 
 /// A command of the protocol with its arguments. Durations are whole seconds.
@@ -155,6 +158,7 @@ impl Refusal {
             Self::UnknownCommand => Reply::UnknownCommand,
             Self::ExpectedCrlf => Reply::ExpectedCrlf,
             Self::JobTooBig => Reply::JobTooBig,
+            Self::OutOfMemory => Reply::OutOfMemory,
         }
     }
 
@@ -164,7 +168,7 @@ impl Refusal {
         match self {
             Self::BadFormat { counts } => counts,
             Self::UnknownCommand => None,
-            Self::ExpectedCrlf | Self::JobTooBig => Some(CommandName::Put),
+            Self::ExpectedCrlf | Self::JobTooBig | Self::OutOfMemory => Some(CommandName::Put),
         }
     }
 }

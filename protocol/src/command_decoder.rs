@@ -31,9 +31,10 @@ pub struct CommandDecoder {
 enum State {
     Line(LineScanner),
     Body(PutLine, IncomingBody),
-    /// Dropping the body of a put that is too big.
+    /// Dropping the body of a put that is refused.
     SkippingBody {
         rest_bytes: u64,
+        refusal: Refusal,
     },
     /// Dropping what is left of a line that is too long.
     SkippingLine,
@@ -67,9 +68,10 @@ impl CommandDecoder {
                     let request = put_request(*line, body.take(input)?);
                     return Some(self.finish(request));
                 }
-                State::SkippingBody { rest_bytes } => {
+                State::SkippingBody { rest_bytes, refusal } => {
                     skip(rest_bytes, input)?;
-                    return Some(self.finish(Request::Refused(Refusal::JobTooBig)));
+                    let request = Request::Refused(*refusal);
+                    return Some(self.finish(request));
                 }
                 State::SkippingLine => {
                     discard_line(input)?;
@@ -99,6 +101,15 @@ impl CommandDecoder {
         }
     }
 
+    /// There is no room for the body that is on its way, if one is: what has arrived of it is dropped
+    /// at once and the rest as it comes, and the put becomes a refused request. Returns whether.
+    pub fn refuse_body(&mut self) -> bool {
+        let State::Body(_, body) = &self.state else { return false };
+        let rest_bytes = (body.missing_bytes() + CRLF.len()) as u64;
+        self.state = State::SkippingBody { rest_bytes, refusal: Refusal::OutOfMemory };
+        true
+    }
+
     /// Takes a line; gives a request unless a body has to come first.
     fn read_line(&mut self, length: usize, input: &mut BytesMut) -> Option<Request> {
         let line = command_line::parse(&input[..length], self.max_job_size);
@@ -111,7 +122,7 @@ impl CommandDecoder {
             }
             Ok(Line::PutTooBig { size_bytes }) => {
                 let rest_bytes = u64::from(size_bytes) + CRLF.len() as u64;
-                self.state = State::SkippingBody { rest_bytes };
+                self.state = State::SkippingBody { rest_bytes, refusal: Refusal::JobTooBig };
             }
         }
         None

@@ -6,7 +6,9 @@
 
 mod machine;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
 
 pub use machine::{Machine, resident_bytes};
 
@@ -17,15 +19,20 @@ pub const PROCESS_BYTES: u64 = 16 << 20;
 pub const BUDGET_FLOOR_BYTES: u64 = 64 << 20;
 
 /// The shares with a data directory, in percent of what the process leaves.
-const HOT_PERCENT: u64 = 42;
-const SEALED_PERCENT: u64 = 16;
-const CONNECTIONS_PERCENT: u64 = 16;
+const HOT_PERCENT: u64 = 40;
+const SEALED_PERCENT: u64 = 15;
+const QUEUED_PERCENT: u64 = 5;
+const CONNECTIONS_PERCENT: u64 = 15;
 const LOG_PERCENT: u64 = 9;
 const RUNS_PERCENT: u64 = 9;
 const CHECKPOINT_PERCENT: u64 = 6;
 
+/// By how much jobs may take up more than they may before the log waits: this part of it.
+const OVERFULL_PART: u64 = 16;
+
 /// The shares of a queue in memory: no files, and little log.
-const MEMORY_HOT_PERCENT: u64 = 80;
+const MEMORY_HOT_PERCENT: u64 = 76;
+const MEMORY_QUEUED_PERCENT: u64 = 4;
 const MEMORY_CONNECTIONS_PERCENT: u64 = 14;
 const MEMORY_LOG_PERCENT: u64 = 6;
 
@@ -57,16 +64,23 @@ pub struct Memory {
     pub budget: u64,
     /// Hot jobs with their bodies, tubes, sessions, watches.
     pub hot: Share,
-    /// Jobs that were made cold and are being written to run files, and puts on their way.
+    /// Jobs that were made cold and are being written to run files.
     pub sealed: Share,
+    /// Commands on their way into the log, with the bodies of their puts.
+    pub queued: Share,
     /// Connections: commands that are not whole, commands that wait, replies that were not taken.
     pub connections: Share,
-    /// Recent entries of the log, and commands on their way into it.
+    /// Recent entries of the log.
     pub log: Share,
     /// Of run files: indexes, marks, pages, cursors, merges.
     pub runs: Share,
     /// Copies for a checkpoint under way, snapshots on their way, and the catalog.
     pub checkpoints: Share,
+    /// What the process has beyond its budget, bytes.
+    overrun: AtomicU64,
+    /// How many wait for jobs to take up less.
+    waiting: AtomicUsize,
+    freed: Notify,
 }
 
 impl Share {
@@ -120,17 +134,85 @@ impl Memory {
             budget,
             hot: share("hot jobs", HOT_PERCENT, MEMORY_HOT_PERCENT),
             sealed: share("jobs becoming cold", SEALED_PERCENT, 0),
+            queued: share("commands under way", QUEUED_PERCENT, MEMORY_QUEUED_PERCENT),
             connections: share("connections", CONNECTIONS_PERCENT, MEMORY_CONNECTIONS_PERCENT),
             log: share("log", LOG_PERCENT, MEMORY_LOG_PERCENT),
             runs: share("run files", RUNS_PERCENT, 0),
             checkpoints: share("checkpoints", CHECKPOINT_PERCENT, 0),
+            overrun: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
         }
     }
 
     /// How all shares stand.
     pub fn figures(&self) -> Vec<ShareFigures> {
-        let Self { budget: _, hot, sealed, connections, log, runs, checkpoints } = self;
-        [hot, sealed, connections, log, runs, checkpoints].map(Share::figures).to_vec()
+        let Self { hot, sealed, queued, connections, log, runs, checkpoints, .. } = self;
+        [hot, sealed, queued, connections, log, runs, checkpoints].map(Share::figures).to_vec()
+    }
+
+    /// Whether jobs leave memory when there are too many: for run files.
+    pub fn has_cold(&self) -> bool {
+        self.sealed.limit > 0
+    }
+
+    /// What jobs may take up, on their way in, hot, or on their way out, bytes.
+    pub fn jobs_limit(&self) -> u64 {
+        self.job_shares().iter().map(|share| share.limit).sum()
+    }
+
+    /// How much room there is for more jobs, bytes.
+    pub fn jobs_room(&self) -> u64 {
+        let used = self.job_shares().iter().map(|share| share.used()).sum();
+        self.jobs_limit().saturating_sub(used)
+    }
+
+    /// Whether jobs take up clearly more than they may: nobody asks before an entry of the log is
+    /// applied.
+    pub fn is_overfull(&self) -> bool {
+        let jobs = self.hot.used() + self.sealed.used();
+        jobs > self.jobs_limit() / OVERFULL_PART * (OVERFULL_PART + 1)
+    }
+
+    fn job_shares(&self) -> [&Share; 3] {
+        [&self.hot, &self.sealed, &self.queued]
+    }
+
+    /// Measures what the process really has. Returns its resident size, bytes.
+    pub fn measure(&self) -> u64 {
+        let resident = resident_bytes().unwrap_or_default();
+        self.overrun.store(resident.saturating_sub(self.budget), Ordering::Relaxed);
+        resident
+    }
+
+    /// How much less hot jobs should take up than they may, because others take up more, bytes: at
+    /// most half of it.
+    pub fn squeeze(&self) -> u64 {
+        let connections = self.connections.used().saturating_sub(self.connections.limit);
+        let overrun = self.overrun.load(Ordering::Relaxed);
+        connections.max(overrun).min(self.hot.limit / 2)
+    }
+
+    /// Jobs may take up less: who waits for that can look again.
+    pub fn tell_freed(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// How many wait to be told.
+    pub fn set_waiting(&self, count: usize) {
+        self.waiting.store(count, Ordering::Relaxed);
+    }
+
+    /// How many wait for jobs to take up less.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Completes when jobs may take up less than before. For one who waits.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
     }
 }
 

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::encoding;
 use crate::chain::Chain;
+use crate::memory::Memory;
 use crate::queue::{Body, ColdBody, ColdJobs, Job, JobId, Order, Place, Queue, Shelf};
 use crate::storage::runs::{self, BodyPointer, Found, Group, RunError, RunSet, RunUid};
 
@@ -14,7 +15,7 @@ use crate::storage::runs::{self, BodyPointer, Found, Group, RunError, RunSet, Ru
 const SEALED_RUNS_MAX: usize = 3;
 
 /// What becomes cold at a time, as a share of what may be hot: a run of it is one file.
-const COOLED_SHARE: u64 = 4;
+const COOLED_SHARE: u64 = 8;
 
 /// The run files as the queue sees them. Clones share them.
 #[derive(Clone)]
@@ -23,17 +24,25 @@ pub(super) struct ColdRuns(Arc<Mutex<RunSet>>);
 /// When jobs become cold.
 pub(super) struct Cooling {
     pub(super) runs: ColdRuns,
-    /// What hot jobs may take up in memory, bytes.
+    /// What hot jobs may take up in memory before some become cold, bytes.
     pub(super) hot_bytes_max: u64,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Cooling {
+    /// Whether jobs are being written to run files.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.runs.with(|set| set.sealed_runs()) > 0
+    }
+
     /// Looks after an entry whether too much is hot. While runs wait to be written, jobs stay hot:
     /// their memory would not be free.
     pub(super) fn look(&self, queue: &mut Queue) {
-        let is_much = queue.hot_bytes() > self.hot_bytes_max;
+        let hot_bytes_max = self.hot_bytes_max.saturating_sub(self.memory.squeeze());
+        let is_much = queue.hot_bytes() > hot_bytes_max;
         if is_much && self.runs.with(|set| set.sealed_runs()) < SEALED_RUNS_MAX {
-            queue.cool(self.hot_bytes_max / COOLED_SHARE);
+            let cooled = queue.cool(self.hot_bytes_max / COOLED_SHARE);
+            self.memory.sealed.add(cooled);
         }
     }
 }

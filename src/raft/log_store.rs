@@ -24,9 +24,11 @@ use crate::clock::LogicalClock;
 use crate::queue::Action;
 use crate::storage::wal::Wal;
 
-/// What recent entries may hold beyond those that must stay, bytes: twice that where there are other
-/// members, because the bytes that are sent are kept beside the batch.
-const RECENT_BYTES_MAX: usize = 8 << 20;
+/// What recent entries may hold beyond those that must stay, at most and as a part of the share of
+/// the log, bytes: twice that where there are other members, because the bytes that are sent are kept
+/// beside the batch.
+const RECENT_BYTES_MAX: u64 = 8 << 20;
+const RECENT_PART: u64 = 2;
 
 /// What one read takes from the log, bytes (at least one entry comes back).
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -46,6 +48,7 @@ pub(super) struct LogStore {
 struct Shared {
     wal: Option<Arc<Wal>>,
     clock: Arc<LogicalClock>,
+    recent_bytes_max: usize,
     /// Apart from the rest, for the callbacks of the log thread: the log, which joins that thread
     /// when it is dropped, must not be dropped there.
     state: Arc<Mutex<State>>,
@@ -84,8 +87,14 @@ pub(super) struct LogStart {
 }
 
 impl LogStore {
-    /// A log kept by `wal`, or in memory alone when there is none.
-    pub(super) fn new(wal: Option<Arc<Wal>>, start: LogStart, clock: Arc<LogicalClock>) -> Self {
+    /// A log kept by `wal`, or in memory alone when there is none, with so many bytes of memory.
+    pub(super) fn new(
+        wal: Option<Arc<Wal>>,
+        start: LogStart,
+        clock: Arc<LogicalClock>,
+        memory_bytes: u64,
+    ) -> Self {
+        let recent_bytes_max = RECENT_BYTES_MAX.min(memory_bytes / RECENT_PART);
         let state = State {
             vote: start.vote,
             purged: start.purged,
@@ -97,6 +106,7 @@ impl LogStore {
             shared: Arc::new(Shared {
                 wal,
                 clock,
+                recent_bytes_max: usize::try_from(recent_bytes_max).unwrap_or(usize::MAX),
                 state: Arc::new(Mutex::new(state)),
                 applied: AtomicU64::new(0),
                 appended_bytes: AtomicU64::new(0),
@@ -130,7 +140,6 @@ impl LogStore {
     }
 
     /// What the entries that are in memory take up there, bytes.
-    #[cfg(test)]
     pub(super) fn recent_bytes(&self) -> usize {
         self.shared.state.lock().recent_bytes
     }
@@ -325,7 +334,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         };
         let unneeded = shared.applied.load(Ordering::Relaxed).min(state.synced);
-        state.shrink(unneeded, RECENT_BYTES_MAX);
+        state.shrink(unneeded, self.shared.recent_bytes_max);
         let truncations = state.truncations;
         drop(state);
         if let Some(anchor) = shared.clock.due_anchor() {

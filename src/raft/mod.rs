@@ -20,6 +20,7 @@ mod reads;
 mod runtime;
 mod snapshot;
 mod state_machine;
+mod tending;
 #[cfg(test)]
 mod tests;
 mod types;

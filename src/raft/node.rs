@@ -27,6 +27,7 @@ use super::types::TypeConfig;
 use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::link::{MemberPort, Secret, Us};
+use crate::memory::Memory;
 
 /// How long an end waits for another member to lead.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
@@ -81,6 +82,7 @@ impl StartError {
 pub struct Opened {
     parts: Parts,
     life: Arc<Life>,
+    memory: Arc<Memory>,
     outbox: Arc<Outbox>,
     reads: Arc<ReadRequests>,
     lease: Arc<Lease>,
@@ -97,11 +99,12 @@ impl Opened {
         let timing =
             meeting.as_ref().map_or_else(Timing::default, |meeting| meeting.timing.clone());
         let clock: Arc<dyn Clock> = Arc::clone(&options.clock);
+        let memory = Arc::clone(&options.memory);
         let parts = open(options)?;
         let life = Arc::new(Life::new(parts.signature));
-        let outbox = Arc::new(Outbox::new(Arc::clone(&life)));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
         let lease = Arc::new(Lease::new(clock, timing.lease));
-        Ok(Self { parts, life, outbox, reads: Arc::default(), lease, meeting })
+        Ok(Self { parts, life, memory, outbox, reads: Arc::default(), lease, meeting })
     }
 
     /// Under which name ops go.
@@ -137,18 +140,29 @@ impl Opened {
     /// [`StartError::Raft`] when openraft does not start, [`StartError::NeedsCluster`] when there are
     /// other members and no way to them.
     pub async fn start(self, owner: Arc<dyn Owner>) -> Result<Node, StartError> {
-        let Self { parts, life, outbox, reads, lease, meeting } = self;
-        let Parts { clock, wal, log_start, state, upkeep, receiving, directory, cluster, .. } =
-            parts;
+        let Self { parts, life, memory, outbox, reads, lease, meeting } = self;
+        let Parts {
+            clock,
+            wal,
+            log_start,
+            state,
+            upkeep,
+            tending,
+            receiving,
+            directory,
+            cluster,
+            ..
+        } = parts;
         let member = life.member().0;
         let meets_nobody = meeting.is_none();
-        let log = LogStore::new(wal, log_start, Arc::clone(&clock));
+        let log = LogStore::new(wal, log_start, Arc::clone(&clock), memory.log.limit);
         let replica = Arc::new(Replica::new(
             Arc::clone(&life),
             Arc::clone(&clock),
             log.clone(),
             Arc::clone(&outbox),
             Arc::clone(&owner),
+            memory,
             state,
         ));
         let (port, us, address, timing, about) = introduce(meeting, member, cluster);
@@ -195,6 +209,9 @@ impl Opened {
         };
         let mut tasks = cluster.run(port, directory);
         tasks.push(tokio::spawn(reads.run(cluster.read_index(), Arc::clone(&replica))));
+        if let Some(tending) = tending {
+            tasks.push(tokio::spawn(tending.run(Arc::clone(&replica), log.clone())));
+        }
         let upkeep = Upkeep::new(raft.clone(), replica, log, upkeep);
         tasks.push(tokio::spawn(upkeep.run()));
         Ok(Node { raft, cluster, proposer: tokio::spawn(proposer.run()), tasks })

@@ -21,9 +21,11 @@ use super::life::Signature;
 use super::log_store::LogStart;
 use super::snapshot::{Receiving, SnapshotSource, Transfers, follow_checkpoint, snapshot_meta};
 use super::state_machine::ReplicaState;
+use super::tending::Tending;
 use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
+use crate::memory::Memory;
 use crate::queue::{ColdJobs, Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::catalog::{Catalog, Part, PartKind, StartRecord};
@@ -38,11 +40,12 @@ use crate::storage::{Now, Owner};
 /// The member that begins a cluster.
 pub const FIRST_MEMBER: u64 = 1;
 
-/// What pages of run files may take up in memory, bytes.
-const RUN_CACHE_BYTES_MAX: usize = 8 << 20;
-
-/// What is remembered of where tubes begin in run files, bytes.
-const RUN_CURSOR_BYTES_MAX: usize = 4 << 20;
+/// What pages of run files may take up in memory, and what is remembered of where tubes begin in
+/// them, as parts of the share of run files, and at most; bytes.
+const RUN_CACHE_PART: u64 = 2;
+const RUN_CACHE_BYTES_MAX: u64 = 64 << 20;
+const RUN_CURSOR_PART: u64 = 4;
+const RUN_CURSOR_BYTES_MAX: u64 = 32 << 20;
 
 /// Where jobs are kept.
 #[derive(Clone)]
@@ -77,6 +80,8 @@ pub struct OpenOptions {
     pub checkpoints: CheckpointLimits,
     /// What hot jobs may take up in memory before some become cold, bytes; `None` for no limit.
     pub hot_bytes_max: Option<u64>,
+    /// The budget, to be kept to and told of.
+    pub memory: Arc<Memory>,
 }
 
 /// The data directory cannot be used.
@@ -151,6 +156,7 @@ pub(super) struct Parts {
     pub(super) state: ReplicaState,
     pub(super) gauges: StorageGauges,
     pub(super) upkeep: Option<DiskUpkeep>,
+    pub(super) tending: Option<Tending>,
     /// Who lives here; nobody knows in memory.
     pub(super) directory: Option<Arc<Mutex<DataDirectory>>>,
     /// Where snapshots are received; nowhere without a data directory.
@@ -158,12 +164,12 @@ pub(super) struct Parts {
 }
 
 pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
-    let OpenOptions { durability, clock, newcomer, checkpoints, hot_bytes_max } = options;
+    let OpenOptions { durability, clock, newcomer, checkpoints, hot_bytes_max, memory } = options;
     match durability {
         Durability::Memory => Ok(in_memory(newcomer, clock)),
         Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
             let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
-            Opening { disk, dir, directory, clock, limits: checkpoints, hot_bytes_max }
+            Opening { disk, dir, directory, clock, limits: checkpoints, hot_bytes_max, memory }
                 .open(sync, segment_size_max)
         }
     }
@@ -179,6 +185,7 @@ fn in_memory(newcomer: Owner, clock: Arc<dyn Clock>) -> Parts {
         state: ReplicaState::empty(),
         gauges: StorageGauges::default(),
         upkeep: None,
+        tending: None,
         directory: None,
         receiving: None,
     }
@@ -192,6 +199,7 @@ struct Opening {
     clock: Arc<dyn Clock>,
     limits: CheckpointLimits,
     hot_bytes_max: Option<u64>,
+    memory: Arc<Memory>,
 }
 
 impl Opening {
@@ -230,7 +238,15 @@ impl Opening {
         };
         let directory = Arc::new(Mutex::new(self.directory));
         let runs = cold.clone();
-        state.cooling = self.hot_bytes_max.map(|hot_bytes_max| Cooling { runs, hot_bytes_max });
+        let memory = Arc::clone(&self.memory);
+        state.cooling =
+            self.hot_bytes_max.map(|hot_bytes_max| Cooling { runs, hot_bytes_max, memory });
+        let tending = Tending {
+            cold: cold.clone(),
+            changed: cold_changed,
+            memory: self.memory,
+            background: background.handle(),
+        };
         let upkeep = DiskUpkeep {
             disk: self.disk,
             directory: Arc::clone(&directory),
@@ -246,7 +262,6 @@ impl Opening {
             room: Arc::clone(&room),
             told_stall: false,
             cold,
-            cold_changed,
             listed,
             last: chosen.as_ref().map(Last::found),
             parts: chosen.iter().map(checkpoint_part).collect(),
@@ -260,6 +275,7 @@ impl Opening {
             wal: Some(wal),
             state,
             upkeep: Some(upkeep),
+            tending: Some(tending),
             directory: Some(directory),
             receiving: Some(receiving),
         })
@@ -314,6 +330,9 @@ impl Opening {
         changed: &Arc<Notify>,
     ) -> RunOptions {
         let changed = Arc::clone(changed);
+        let share = self.memory.runs.limit;
+        let part =
+            |part: u64, most: u64| usize::try_from((share / part).min(most)).unwrap_or(usize::MAX);
         RunOptions {
             disk: Arc::clone(&self.disk),
             dir: self.dir.join("runs"),
@@ -321,8 +340,8 @@ impl Opening {
             member: owner.member,
             life: crate::random::number(),
             background: background.handle(),
-            cache_bytes_max: RUN_CACHE_BYTES_MAX,
-            cursor_bytes_max: RUN_CURSOR_BYTES_MAX,
+            cache_bytes_max: part(RUN_CACHE_PART, RUN_CACHE_BYTES_MAX),
+            cursor_bytes_max: part(RUN_CURSOR_PART, RUN_CURSOR_BYTES_MAX),
             on_change: Arc::new(move || changed.notify_one()),
         }
     }

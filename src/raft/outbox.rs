@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::life::{Life, Signature};
+use crate::memory::Memory;
 use crate::queue::{Action, Incarnation, Op, OpNumber, Part};
 
 /// The most ops in one entry.
@@ -26,9 +27,13 @@ const WINDOW_BYTES_MAX: usize = 4 << 20;
 /// The most ops sent and not seen applied.
 const WINDOW_OPS_MAX: usize = 32 << 10;
 
+/// What an op takes up in memory beside its body, bytes.
+const OP_BYTES: u64 = 128;
+
 /// Where ops wait to be sent and sent ops wait to be applied.
 pub struct Outbox {
     life: Arc<Life>,
+    memory: Arc<Memory>,
     lanes: Mutex<Lanes>,
     woken: Notify,
 }
@@ -42,6 +47,8 @@ struct Lanes {
     /// To be sent again before anything else, oldest first.
     again: VecDeque<Part>,
     sent_weight: Weight,
+    /// Of all that is here.
+    weight: Weight,
 }
 
 /// How much a part is, for the limits.
@@ -75,9 +82,9 @@ impl Weight {
 
 impl Outbox {
     /// An empty one; the first thing it sends opens the member's life.
-    pub fn new(life: Arc<Life>) -> Self {
+    pub fn new(life: Arc<Life>, memory: Arc<Memory>) -> Self {
         let lanes = Lanes::new(life.signature());
-        Self { life, lanes: Mutex::new(lanes), woken: Notify::new() }
+        Self { life, memory, lanes: Mutex::new(lanes), woken: Notify::new() }
     }
 
     /// Queues `op`. The bound on what waits here is that of the connections: each has a bounded
@@ -85,7 +92,9 @@ impl Outbox {
     pub fn push(&self, op: Op) {
         let mut lanes = self.lanes.lock();
         let first = lanes.waiting.is_empty();
+        lanes.weight.add(Weight { ops: 1, bytes: body_bytes(&op) });
         lanes.waiting.push_back(op);
+        self.count(&lanes);
         drop(lanes);
         if first {
             self.woken.notify_one();
@@ -142,10 +151,13 @@ impl Outbox {
         while lanes.sent.front().is_some_and(|part| last_number(part) <= number) {
             let part = lanes.sent.pop_front().expect("there is a first one");
             lanes.sent_weight.remove(Weight::of(&part));
+            lanes.weight.remove(Weight::of(&part));
         }
         while lanes.again.front().is_some_and(|part| last_number(part) <= number) {
-            lanes.again.pop_front();
+            let part = lanes.again.pop_front().expect("there is a first one");
+            lanes.weight.remove(Weight::of(&part));
         }
+        self.count(&lanes);
         drop(lanes);
         if was_full {
             self.woken.notify_one();
@@ -155,8 +167,16 @@ impl Outbox {
     /// Drops everything and goes on under the present life: that of what was here is over, and its
     /// connections are closed.
     pub(super) fn begin_life(&self) {
-        *self.lanes.lock() = Lanes::new(self.life.signature());
+        let mut lanes = self.lanes.lock();
+        *lanes = Lanes::new(self.life.signature());
+        self.count(&lanes);
+        drop(lanes);
         self.woken.notify_one();
+    }
+
+    fn count(&self, lanes: &Lanes) {
+        let Weight { ops, bytes } = lanes.weight;
+        self.memory.queued.set(ops as u64 * OP_BYTES + bytes as u64);
     }
 }
 
@@ -170,6 +190,7 @@ impl Lanes {
             sent: VecDeque::new(),
             again: VecDeque::from([open]),
             sent_weight: Weight::default(),
+            weight: Weight::default(),
         }
     }
 
@@ -223,6 +244,10 @@ mod tests {
 
     const SIGNATURE: Signature = Signature { member: MemberId(1), incarnation: Incarnation(3) };
 
+    fn memory() -> Arc<Memory> {
+        Arc::new(Memory::new(crate::memory::BUDGET_FLOOR_BYTES, true))
+    }
+
     fn delete(job: u64) -> Op {
         let action = Action::Delete { job: JobId(job) };
         Op { connection: ConnectionNumber(1), turn: Turn(0), action }
@@ -236,7 +261,7 @@ mod tests {
     }
 
     fn opened() -> Outbox {
-        let outbox = Outbox::new(Arc::new(Life::new(SIGNATURE)));
+        let outbox = Outbox::new(Arc::new(Life::new(SIGNATURE)), memory());
         let opening = outbox.take().expect("the opening comes first");
         assert_eq!(numbers(&opening), (0, 0));
         outbox.applied(Incarnation(3), OpNumber(0));
@@ -298,7 +323,7 @@ mod tests {
     #[test]
     fn a_new_life_begins_with_its_opening_and_with_nothing_of_the_old_one() {
         let life = Arc::new(Life::new(SIGNATURE));
-        let outbox = Outbox::new(Arc::clone(&life));
+        let outbox = Outbox::new(Arc::clone(&life), memory());
         outbox.take().expect("the opening");
         outbox.push(delete(1));
         life.begin(Incarnation(4));
@@ -307,6 +332,24 @@ mod tests {
         assert_eq!(outbox.take(), Some(open));
         outbox.push(delete(2));
         assert_eq!(outbox.take().map(|part| numbers(&part)), Some((1, 1)));
+    }
+
+    #[test]
+    fn what_is_here_is_counted_until_it_is_applied() {
+        let memory = memory();
+        let outbox = Outbox::new(Arc::new(Life::new(SIGNATURE)), Arc::clone(&memory));
+        outbox.take().expect("the opening");
+        outbox.applied(Incarnation(3), OpNumber(0));
+        let action = Action::Put { priority: 0, delay: 0, ttr: 1, body: vec![0; 1000].into() };
+        outbox.push(Op { connection: ConnectionNumber(1), turn: Turn(0), action });
+        outbox.push(delete(1));
+        let both = 2 * OP_BYTES + 1000;
+        assert_eq!(memory.queued.used(), both);
+        outbox.take().expect("proposed");
+        outbox.restart();
+        assert_eq!(memory.queued.used(), both);
+        outbox.applied(Incarnation(3), OpNumber(2));
+        assert_eq!(memory.queued.used(), 0);
     }
 
     #[test]

@@ -22,9 +22,15 @@ use super::reads::Ask;
 use super::snapshot::{SnapshotData, SnapshotSource};
 use super::types::{Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig};
 use crate::clock::LogicalClock;
+use crate::memory::Memory;
 use crate::queue::{
     ConnectionNumber, Incarnation, LogicalTime, Observer, Outcome, Queue, SessionId,
 };
+
+/// How long an entry waits for jobs to be written out before it looks again, and how often it does:
+/// 10 s.
+const MEMORY_WAIT: Duration = Duration::from_millis(5);
+const MEMORY_WAITS_MAX: u32 = 2000;
 
 /// The deadline that says "at once": a continuation waits for its next entry.
 const DEADLINE_NOW: u64 = 0;
@@ -65,6 +71,7 @@ pub(super) struct Replica {
     log: LogStore,
     outbox: Arc<Outbox>,
     owner: Arc<dyn Owner>,
+    memory: Arc<Memory>,
     state: Mutex<ReplicaState>,
     /// When the next timer is due, nanoseconds of logical time.
     deadline: AtomicU64,
@@ -120,6 +127,12 @@ impl ReplicaState {
         }
     }
 
+    /// Whether waiting makes jobs take up less.
+    fn may_cool(&mut self) -> bool {
+        self.look_at_memory();
+        self.cooling.as_ref().is_some_and(Cooling::is_under_way)
+    }
+
     fn look_at_memory(&mut self) {
         if let Some(cooling) = &self.cooling {
             cooling.look(&mut self.queue);
@@ -140,8 +153,10 @@ impl Replica {
         log: LogStore,
         outbox: Arc<Outbox>,
         owner: Arc<dyn Owner>,
+        memory: Arc<Memory>,
         state: ReplicaState,
     ) -> Self {
+        memory.hot.set(state.queue.hot_bytes());
         let deadline = AtomicU64::new(deadline_of(&state.queue));
         let entry_at = AtomicU64::new(state.queue.now().0);
         let applied_index = AtomicU64::new(state.applied.map_or(0, |id| id.index));
@@ -151,6 +166,7 @@ impl Replica {
             log,
             outbox,
             owner,
+            memory,
             state: Mutex::new(state),
             deadline,
             entry_at,
@@ -253,6 +269,24 @@ impl Replica {
         self.owner.send_replies();
     }
 
+    /// Nobody can refuse an entry, but it can wait while jobs are written out: on a member whose disk
+    /// is slower than the others', and when the log is read again at a start (storage-review F17).
+    async fn wait_for_memory(&self) {
+        for _ in 0..MEMORY_WAITS_MAX {
+            if !self.memory.is_overfull() {
+                return;
+            }
+            let (hot_bytes, may_cool) =
+                self.with_state(|state| (state.queue.hot_bytes(), state.may_cool()));
+            self.memory.hot.set(hot_bytes);
+            if !may_cool {
+                return;
+            }
+            self.owner.send_replies();
+            tokio::time::sleep(MEMORY_WAIT).await;
+        }
+    }
+
     fn apply_entry(&self, entry: &Entry) {
         let mut state = self.state.lock();
         state.applied = Some(entry.log_id);
@@ -270,6 +304,7 @@ impl Replica {
                 state.queue.apply(batch, &mut observer);
                 state.applied_ops += 1 + observer.ops;
                 state.look_at_memory();
+                self.memory.hot.set(state.queue.hot_bytes());
                 if let Some(life) = state.queue.life(signature.member) {
                     self.outbox.applied(life.incarnation, life.last);
                     if life.is_over && life.incarnation == signature.incarnation {
@@ -420,6 +455,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            self.0.wait_for_memory().await;
             self.0.apply_entry(&entry);
             if let Some(responder) = responder {
                 responder.send(());
@@ -428,6 +464,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.0.applied_more.notify_waiters();
         self.0.owner.send_replies();
         self.0.outbox.wake();
+        self.0.memory.tell_freed();
         Ok(())
     }
 

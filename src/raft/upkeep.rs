@@ -127,8 +127,6 @@ pub(super) struct DiskUpkeep {
     /// It was said that the log waits for room.
     pub(super) told_stall: bool,
     pub(super) cold: ColdRuns,
-    /// Something has become of a run file.
-    pub(super) cold_changed: Arc<Notify>,
     /// The run files that each checkpoint lists.
     pub(super) listed: BTreeMap<u64, BTreeSet<RunUid>>,
     pub(super) last: Option<Last>,
@@ -196,10 +194,10 @@ impl Upkeep {
     async fn keep_disk(self, mut disk: DiskUpkeep) {
         disk.ask_for_reserve();
         loop {
-            drop(tokio::time::timeout(INTERVAL, disk.cold_changed.notified()).await);
+            tokio::time::sleep(INTERVAL).await;
             disk.measure(&self.replica);
             disk.tell_of_stall();
-            disk.keep_runs(&self.replica);
+            disk.release_runs();
             disk.take_over_received(&self.replica).await;
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
@@ -404,35 +402,17 @@ impl DiskUpkeep {
             if let Some(states) = cold.states() {
                 return states;
             }
-            self.tend_runs();
             tokio::time::sleep(RUNS_INTERVAL).await;
         }
     }
 
-    /// Lets the background writer go on with run files, and takes over what it has done. Merges are
-    /// taken over between two entries.
-    fn keep_runs(&self, replica: &Replica) {
-        replica.with_state(|_| self.tend_runs());
+    /// Removes run files that nothing needs any more.
+    fn release_runs(&self) {
         let listed = || self.listed.values().flatten();
         let released = self.cold.with(|set| set.release(listed()));
         if let Err(error) = released {
             tracing::warn!("a run file that nobody needs stays: {}", Chain(&error));
         }
-    }
-
-    fn tend_runs(&self) {
-        self.cold.with(|set| {
-            for error in set.write_sealed() {
-                tracing::error!("a run could not be written yet: {}", Chain(&error));
-            }
-            match set.publish() {
-                Ok(_) => {}
-                Err(error) => tracing::error!("runs could not be merged: {}", Chain(&error)),
-            }
-            if let Some(plan) = set.plan_merge() {
-                set.merge(plan);
-            }
-        });
     }
 
     /// Says when the log begins to wait for room, and when it goes on: meanwhile this member's copy

@@ -6,23 +6,36 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use beanpole_protocol::CommandDecoder;
+use beanpole_protocol::{Command, CommandDecoder, Reply, Request};
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
-use super::dispatch;
+use super::admission::{PATIENCE, PATIENCES_MAX};
+use super::dispatch::{self, Taken};
 use super::hub::Hub;
 use super::pipeline::Pipeline;
 use super::stream::Stream;
+use crate::memory::Memory;
 use crate::queue::ConnectionNumber;
 use crate::raft::Ask;
 
 /// What one read takes, bytes.
 const READ_BYTES_MAX: usize = 64 << 10;
+
+/// What one read takes when memory is short, and what of a body may wait for its end then, bytes.
+const SHORT_READ_BYTES_MAX: usize = 4 << 10;
+
+/// What an input buffer may keep of its memory when it is empty, bytes.
+const INPUT_BYTES_KEPT_MAX: usize = 4 << 10;
+
+/// What a connection takes up that does nothing, bytes.
+pub(super) const CONNECTION_BYTES: u64 = 2048;
 
 thread_local! {
     /// Where reads land first: an idle connection then needs no buffer of its own.
@@ -34,8 +47,13 @@ thread_local! {
 pub(super) struct Connection {
     number: ConnectionNumber,
     stream: Stream,
+    memory: Arc<Memory>,
+    /// What a reply may have, bytes.
+    reply_bytes: u64,
     line: Mutex<Line>,
     wake: Notify,
+    /// It is in the queue of those whose puts wait for memory.
+    is_parked: AtomicBool,
     /// Replies have nowhere to go any more, and why.
     broken: OnceLock<End>,
 }
@@ -66,6 +84,30 @@ pub(super) struct Line {
     pub touched: bool,
     /// The task sleeps until something other than input happens.
     asleep: bool,
+    /// A put that waits for memory.
+    parked: Option<Parked>,
+    /// What is in memory of commands that are not whole, bytes.
+    input_bytes: usize,
+    /// What is counted for this connection, bytes.
+    counted_bytes: u64,
+}
+
+/// A put that waits for memory.
+#[derive(Debug)]
+struct Parked {
+    put: Request,
+    patience: Patience,
+}
+
+/// How long a put has waited.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// When it was last seen whether others were admitted meanwhile, as time since the start.
+    since: Duration,
+    /// How many had been admitted then.
+    admitted: u64,
+    /// How often others were.
+    overtaken: u32,
 }
 
 /// How the reading side stands.
@@ -86,19 +128,31 @@ enum Woken {
 
 impl Connection {
     /// A connection that has said nothing yet.
-    pub(super) fn new(number: ConnectionNumber, stream: Stream) -> Self {
+    pub(super) fn new(
+        number: ConnectionNumber,
+        stream: Stream,
+        memory: Arc<Memory>,
+        reply_bytes: u64,
+    ) -> Self {
+        memory.connections.add(CONNECTION_BYTES);
         let line = Line {
             pipeline: Pipeline::new(number),
             numbered: false,
             opened: false,
             touched: false,
             asleep: false,
+            parked: None,
+            input_bytes: 0,
+            counted_bytes: CONNECTION_BYTES,
         };
         Self {
             number,
             stream,
+            memory,
+            reply_bytes,
             line: Mutex::new(line),
             wake: Notify::new(),
+            is_parked: AtomicBool::new(false),
             broken: OnceLock::new(),
         }
     }
@@ -118,6 +172,36 @@ impl Connection {
         self.wake.notify_one();
     }
 
+    /// Wakes the task: there may be memory for its put.
+    pub(super) fn unpark(&self) {
+        self.is_parked.store(false, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Counts what the connection has in memory.
+    fn count(&self, line: &mut Line) {
+        let held = line.pipeline.held_bytes(self.reply_bytes);
+        let parked = line.parked.as_ref().map_or(0, |parked| body_bytes(&parked.put));
+        self.count_as(line, CONNECTION_BYTES + held + (line.input_bytes + parked) as u64);
+    }
+
+    /// The connection is gone.
+    pub(super) fn uncount(&self, line: &mut Line) {
+        self.count_as(line, 0);
+    }
+
+    fn count_as(&self, line: &mut Line, bytes: u64) {
+        let before = std::mem::replace(&mut line.counted_bytes, bytes);
+        match bytes > before {
+            true => self.memory.connections.add(bytes - before),
+            false => self.memory.connections.remove(before - bytes),
+        }
+    }
+
+    fn is_full(&self, line: &Line) -> bool {
+        line.parked.is_some() || line.pipeline.is_full(self.memory.connections.is_over())
+    }
+
     /// Called by the appliers when there may be something new to send: sends it, and wakes the task
     /// if the rest is up to it. Returns the asking when a read waits for the leader's word.
     pub(super) fn flush(&self) -> Option<Ask> {
@@ -126,6 +210,7 @@ impl Connection {
         if !self.is_broken() {
             self.send(&mut line);
         }
+        self.count(&mut line);
         if line.asleep || self.is_broken() || !line.pipeline.output().is_empty() {
             line.asleep = false;
             self.wake.notify_one();
@@ -178,11 +263,14 @@ impl Connection {
                 input = Input::Ended;
             }
             let held_up = self.take_on(&hub, &mut decoder, &mut buffer, &mut input);
+            self.keep_small(&mut decoder, &mut buffer);
             let may_speak = hub.may_speak();
             let asked = self.with_line(|line| {
                 if may_speak {
                     self.send(line);
                 }
+                line.input_bytes = decoder.held_bytes() + buffer.capacity();
+                self.count(line);
                 line.pipeline.ask_reads()
             });
             if let Some(ask) = asked {
@@ -194,7 +282,7 @@ impl Connection {
             if self.is_finished(&hub, input) {
                 return if hub.is_stopping() { End::Stopped } else { End::Left };
             }
-            if held_up && !self.with_line(|line| line.pipeline.is_full()) {
+            if held_up && !self.with_line(|line| self.is_full(line)) {
                 continue;
             }
             match self.wait(&mut buffer, input, may_speak).await {
@@ -211,7 +299,7 @@ impl Connection {
     /// Takes on the commands that have arrived, as long as there is room for them. Returns whether
     /// it stopped for want of room, so that there may be more in the buffer.
     fn take_on(
-        &self,
+        self: &Arc<Self>,
         hub: &Hub,
         decoder: &mut CommandDecoder,
         buffer: &mut BytesMut,
@@ -219,17 +307,64 @@ impl Connection {
     ) -> bool {
         let mut line = self.line.lock();
         while !hub.is_stopping() {
-            if line.pipeline.is_full() {
+            if line.pipeline.is_full(self.memory.connections.is_over()) {
                 return true;
             }
-            let Some(request) = decoder.next_request(buffer) else { break };
-            if dispatch::take_on(hub, &mut line, request).is_break() {
-                buffer.clear();
-                *input = Input::Ignored;
-                break;
+            let (request, patience) = match line.parked.take() {
+                Some(Parked { put, patience }) => (Some(put), Some(patience)),
+                None => (decoder.next_request(buffer), None),
+            };
+            let Some(request) = request else { break };
+            match dispatch::take_on(hub, &mut line, request) {
+                Taken::On => {}
+                Taken::Not(put) => match self.wait_on(hub, patience) {
+                    Some(patience) => {
+                        line.parked = Some(Parked { put, patience });
+                        return true;
+                    }
+                    None => dispatch::refuse_put(hub, &mut line, Reply::OutOfMemory),
+                },
+                Taken::Leave => {
+                    buffer.clear();
+                    *input = Input::Ignored;
+                    break;
+                }
             }
         }
         false
+    }
+
+    /// The put of this connection waits for memory, or has waited in vain: then `None`.
+    fn wait_on(self: &Arc<Self>, hub: &Hub, patience: Option<Patience>) -> Option<Patience> {
+        let (since, admitted) = (hub.uptime(), hub.admission().admitted());
+        let mut patience = patience.unwrap_or(Patience { since, admitted, overtaken: 0 });
+        if since.saturating_sub(patience.since) >= PATIENCE {
+            if patience.admitted == admitted {
+                hub.admission().give_up();
+                return None;
+            }
+            patience = Patience { since, admitted, overtaken: patience.overtaken + 1 };
+        }
+        if patience.overtaken >= PATIENCES_MAX {
+            return None;
+        }
+        if !self.is_parked.swap(true, Ordering::Relaxed) {
+            hub.admission().park(Arc::clone(self));
+        }
+        Some(patience)
+    }
+
+    /// When memory is short, drops a body that is not whole: its put will be refused.
+    fn keep_small(&self, decoder: &mut CommandDecoder, buffer: &mut BytesMut) {
+        let is_large = decoder.held_bytes() + buffer.len() > SHORT_READ_BYTES_MAX;
+        if is_large && self.memory.connections.is_over() && decoder.refuse_body() {
+            // What has arrived goes at once; a request is not whole yet.
+            let next = decoder.next_request(buffer);
+            assert!(next.is_none(), "the body was not whole");
+        }
+        if buffer.is_empty() && buffer.capacity() > INPUT_BYTES_KEPT_MAX {
+            *buffer = BytesMut::new();
+        }
     }
 
     fn end_wait(&self, hub: &Hub) {
@@ -244,7 +379,8 @@ impl Connection {
     fn is_finished(&self, hub: &Hub, input: Input) -> bool {
         let line = self.line.lock();
         let waits = line.pipeline.is_waiting() && line.pipeline.output().is_empty();
-        input != Input::Open && (line.pipeline.is_idle() || (hub.is_stopping() && waits))
+        let is_idle = line.pipeline.is_idle() && (line.parked.is_none() || hub.is_stopping());
+        input != Input::Open && (is_idle || (hub.is_stopping() && waits))
     }
 
     /// Waits for something to do, and reads if it is input.
@@ -254,41 +390,53 @@ impl Connection {
         input: Input,
         may_speak: bool,
     ) -> io::Result<Woken> {
-        let (reads, writes) = {
+        let read_max = self.read_bytes_max();
+        let (reads, writes, parked) = {
             let mut line = self.line.lock();
-            let full = line.pipeline.is_full();
-            line.asleep =
-                !may_speak || full || buffer.len() >= READ_BYTES_MAX || input != Input::Open;
+            let full = self.is_full(&line);
+            line.asleep = !may_speak || full || buffer.len() >= read_max || input != Input::Open;
             // Behind a wait, reading goes on though nothing is taken on: the client may be gone.
-            let room = buffer.len() < READ_BYTES_MAX && (!full || line.pipeline.is_waiting());
-            (input != Input::Ended && room, may_speak && !line.pipeline.output().is_empty())
+            let room = buffer.len() < read_max && (!full || line.pipeline.is_waiting());
+            let writes = may_speak && !line.pipeline.output().is_empty();
+            (input != Input::Ended && room, writes, line.parked.is_some())
+        };
+        let woken = async {
+            match parked {
+                // In the end it has waited in vain.
+                true => drop(tokio::time::timeout(PATIENCE, self.wake.notified()).await),
+                false => self.wake.notified().await,
+            }
         };
         let interest = match (reads, writes) {
             (true, true) => Interest::READABLE | Interest::WRITABLE,
             (true, false) => Interest::READABLE,
             (false, true) => Interest::WRITABLE,
             (false, false) => {
-                self.wake.notified().await;
+                woken.await;
                 return Ok(Woken::Other);
             }
         };
         tokio::select! {
             biased;
             ready = self.stream.ready(interest) => ready?,
-            () = self.wake.notified() => return Ok(Woken::Other),
+            () = woken => return Ok(Woken::Other),
         }
         if !reads {
             return Ok(Woken::Other);
         }
-        let woken = self.read(buffer);
+        let woken = self.read(buffer, read_max);
         if input == Input::Ignored {
             buffer.clear();
         }
         woken
     }
 
-    fn read(&self, buffer: &mut BytesMut) -> io::Result<Woken> {
-        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
+    fn read_bytes_max(&self) -> usize {
+        if self.memory.connections.is_over() { SHORT_READ_BYTES_MAX } else { READ_BYTES_MAX }
+    }
+
+    fn read(&self, buffer: &mut BytesMut, bytes_max: usize) -> io::Result<Woken> {
+        SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(&mut scratch[..bytes_max]) {
             Ok(0) => Ok(Woken::InputEnded),
             Ok(count) => {
                 buffer.extend_from_slice(&scratch[..count]);
@@ -297,6 +445,13 @@ impl Connection {
             Err(error) if is_passing(&error) => Ok(Woken::Other),
             Err(error) => Err(error),
         })
+    }
+}
+
+fn body_bytes(put: &Request) -> usize {
+    match put {
+        Request::Command(Command::Put { body, .. }) => body.len(),
+        _ => 0,
     }
 }
 

@@ -1,25 +1,48 @@
 //! What becomes of each request: an op for the log, a read, or an answer on the spot.
 
-use std::ops::ControlFlow;
-
 use beanpole_protocol::{Command, CommandName, Refusal, Reply, Request};
 use bytes::Bytes;
 
 use super::connection::Line;
-use super::hub::Hub;
+use super::hub::{Hub, PutVerdict};
 use super::reads::Query;
 use crate::queue::{Action, JobId, Wait};
 
-/// Takes on one request of the connection of `line`. Breaks when the client wants to leave.
-pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request) -> ControlFlow<()> {
+/// What has become of a request.
+pub(super) enum Taken {
+    /// It was taken on.
+    On,
+    /// It was a put, and waits for memory: to be brought again.
+    Not(Request),
+    /// The client wants to leave.
+    Leave,
+}
+
+/// Takes on one request of the connection of `line`.
+pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request) -> Taken {
+    if let Request::Command(Command::Put { body, .. }) = &request {
+        match hub.judge_put(body.len()) {
+            PutVerdict::Waits => return Taken::Not(request),
+            PutVerdict::Refused(reply) => {
+                refuse_put(hub, line, reply);
+                return Taken::On;
+            }
+            PutVerdict::Admitted => {}
+        }
+    }
     let mut desk = Desk { hub, line };
     match request {
         Request::Command(command) => desk.command(command),
         Request::Refused(refusal) => {
             desk.refuse(refusal);
-            ControlFlow::Continue(())
+            Taken::On
         }
     }
+}
+
+/// Answers a put that was read whole and is refused: its connection counts as a producer all the same.
+pub(super) fn refuse_put(hub: &Hub, line: &mut Line, reply: Reply) {
+    line.pipeline.refused_put(reply, hub.local());
 }
 
 /// One connection at one request.
@@ -29,7 +52,7 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    fn command(&mut self, command: Command) -> ControlFlow<()> {
+    fn command(&mut self, command: Command) -> Taken {
         tracing::trace!(command = command.name().as_str());
         match command {
             Command::Put { priority, delay, ttr, body } => self.put(priority, delay, ttr, body),
@@ -58,17 +81,13 @@ impl Desk<'_> {
             Command::ListTubes => self.read(Query::ListTubes),
             Command::ListTubeUsed => self.read(Query::ListTubeUsed),
             Command::ListTubesWatched => self.read(Query::ListTubesWatched),
-            Command::Quit => return ControlFlow::Break(()),
+            Command::Quit => return Taken::Leave,
         }
-        ControlFlow::Continue(())
+        Taken::On
     }
 
-    /// A put is refused before it has a number, or not at all (DESIGN D2).
+    /// A put was judged before: it is refused before it has a number, or not at all (DESIGN D2).
     fn put(&mut self, priority: u32, delay: u32, ttr: u32, body: Bytes) {
-        if let Some(refusal) = self.hub.refuses_put(body.len()) {
-            self.refused_put(refusal);
-            return;
-        }
         self.op(Action::Put { priority, delay, ttr, body });
     }
 
@@ -89,14 +108,11 @@ impl Desk<'_> {
 
     fn refuse(&mut self, refusal: Refusal) {
         match refusal {
-            Refusal::ExpectedCrlf => self.refused_put(refusal.reply()),
+            Refusal::ExpectedCrlf | Refusal::OutOfMemory => {
+                refuse_put(self.hub, self.line, refusal.reply());
+            }
             other => self.answer(other.reply(), other.counts()),
         }
-    }
-
-    /// A put that was read whole and refused: its connection counts as a producer all the same.
-    fn refused_put(&mut self, reply: Reply) {
-        self.line.pipeline.refused_put(reply, self.hub.local());
     }
 
     fn answer(&mut self, reply: Reply, counts: Option<CommandName>) {

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use beanpole_protocol::Reply;
 use parking_lot::Mutex;
 
-use super::connection::{Connection, Line};
+use super::admission::{Admission, Verdict};
+use super::connection::{CONNECTION_BYTES, Connection, Line};
 use super::counters::LocalCounters;
 use super::facts::MemberFacts;
 use super::reads::ReadContext;
 use super::stream::Stream;
+use crate::memory::Memory;
 use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
 use crate::raft::{Ask, Lease, Life, Opened, Outbox, Owner, ReadRequests, Signature, Standing};
 
@@ -20,6 +23,8 @@ pub(super) struct Hub {
     life: Arc<Life>,
     lease: Arc<Lease>,
     facts: MemberFacts,
+    memory: Arc<Memory>,
+    admission: Admission,
     outbox: Arc<Outbox>,
     reads: Arc<ReadRequests>,
     local: LocalCounters,
@@ -31,16 +36,30 @@ pub(super) struct Hub {
     /// Who connects is turned away.
     turns_away: AtomicBool,
     stopping: AtomicBool,
+    /// It was said that there is no memory for more connections.
+    told_crowd: AtomicBool,
     emptied: tokio::sync::Notify,
+}
+
+/// What becomes of a put before it is an op.
+pub(super) enum PutVerdict {
+    /// It goes into the log.
+    Admitted,
+    /// There is no memory for it yet.
+    Waits,
+    /// It is answered at once.
+    Refused(Reply),
 }
 
 impl Hub {
     /// A hub without connections.
-    pub(super) fn new(opened: &Opened, facts: MemberFacts) -> Self {
+    pub(super) fn new(opened: &Opened, facts: MemberFacts, memory: Arc<Memory>) -> Self {
         Self {
             life: opened.life(),
             lease: opened.lease(),
             facts,
+            admission: Admission::new(Arc::clone(&memory)),
+            memory,
             outbox: opened.outbox(),
             reads: opened.reads(),
             local: LocalCounters::new(),
@@ -50,6 +69,7 @@ impl Hub {
             draining: AtomicBool::new(false),
             turns_away: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            told_crowd: AtomicBool::new(false),
             emptied: tokio::sync::Notify::new(),
         }
     }
@@ -71,8 +91,13 @@ impl Hub {
             tracing::debug!("turned away");
             return;
         }
+        if self.is_crowded() {
+            return;
+        }
         let number = ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed));
-        let connection = Arc::new(Connection::new(number, stream));
+        let reply_bytes = u64::from(self.facts.job_size_max);
+        let memory = Arc::clone(&self.memory);
+        let connection = Arc::new(Connection::new(number, stream, memory, reply_bytes));
         self.connections.lock().insert(number, Arc::clone(&connection));
         self.local.unopened.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(connection = number.0, "connected");
@@ -118,12 +143,39 @@ impl Hub {
         }
     }
 
-    /// The answer to a put while no new jobs are taken; `None` while they are.
-    pub(super) fn refuses_put(&self, body_bytes: usize) -> Option<Reply> {
+    /// What becomes of a put with a body of so many bytes. Room on the disk is taken if it is admitted.
+    pub(super) fn judge_put(&self, body_bytes: usize) -> PutVerdict {
         if self.draining.load(Ordering::Relaxed) {
-            return Some(Reply::Draining);
+            return PutVerdict::Refused(Reply::Draining);
         }
-        (!self.facts.storage.admits(body_bytes)).then_some(Reply::OutOfMemory)
+        match self.admission.judge(body_bytes) {
+            Verdict::Waits => PutVerdict::Waits,
+            Verdict::Admitted if self.facts.storage.admits(body_bytes) => PutVerdict::Admitted,
+            Verdict::Admitted | Verdict::Refused => PutVerdict::Refused(Reply::OutOfMemory),
+        }
+    }
+
+    /// The gate for puts.
+    pub(super) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// How long the process has been running.
+    pub(super) fn uptime(&self) -> Duration {
+        self.facts.uptime()
+    }
+
+    /// Whether there is no memory for another connection.
+    fn is_crowded(&self) -> bool {
+        let count = self.connections.lock().len() as u64;
+        let is_crowded = (count + 1) * CONNECTION_BYTES > self.memory.connections.limit;
+        if is_crowded && !self.told_crowd.swap(true, Ordering::Relaxed) {
+            tracing::warn!(count, "there is no memory for more connections: they are closed");
+        }
+        if !is_crowded {
+            self.told_crowd.store(false, Ordering::Relaxed);
+        }
+        is_crowded
     }
 
     /// Turns away who connects, or no more.
@@ -151,6 +203,7 @@ impl Hub {
                 self.local.never_opened.fetch_add(1, Ordering::Relaxed);
             }
             line.pipeline.forget_refused(&self.local);
+            connection.uncount(line);
         });
         let mut connections = self.connections.lock();
         connections.remove(&number);

@@ -27,6 +27,9 @@ const RESERVES_MAX: usize = 64;
 /// A connection with this much unsent output is not read from, bytes.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
+/// What a command under way takes up, bytes.
+const PENDING_BYTES: usize = 128;
+
 /// The most bytes of bodies of one connection under way in the log.
 pub(super) const BODY_BYTES_MAX: usize = 256 << 10;
 
@@ -114,13 +117,23 @@ impl Pipeline {
         }
     }
 
-    /// Whether no more commands should be taken on for now.
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether no more commands should be taken on for now; when memory `is_short`, as soon as there
+    /// is anything that can bring a body, or one was not taken yet.
+    pub(super) fn is_full(&self, is_short: bool) -> bool {
         self.pending.len() >= PENDING_MAX
             || self.reads >= READS_MAX
             || self.blockers >= RESERVES_MAX
             || self.output.len() >= OUTPUT_BYTES_MAX
             || self.body_bytes >= BODY_BYTES_MAX
+            || is_short && (self.reads + self.blockers > 0 || !self.output.is_empty())
+    }
+
+    /// What is in memory for it, bytes: commands, replies, and for each further reserve that is under
+    /// way `reply_bytes`. Bodies of puts that are under way are counted there.
+    pub(super) fn held_bytes(&self, reply_bytes: u64) -> u64 {
+        let held_bodies = if self.held > 0 { self.body_bytes } else { 0 };
+        let bytes = self.pending.len() * PENDING_BYTES + self.output.capacity() + held_bodies;
+        bytes as u64 + (self.reads + self.blockers).saturating_sub(1) as u64 * reply_bytes
     }
 
     /// Whether everything taken on has been answered, and the answers sent.

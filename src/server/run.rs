@@ -17,6 +17,7 @@ use crate::admin::AdminSocket;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ClusterConfig, Config};
 use crate::link::{MemberPort, Secret, SecretError};
+use crate::memory::Memory;
 use crate::raft::{
     CheckpointLimits, Durability, Ended, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened,
     Standing, StartError,
@@ -126,7 +127,9 @@ async fn serve(config: Config) -> Result<(), RunError> {
         _ => first_member(),
     };
     let meeting = port.map(|port| meeting(&config, &bound, port)).transpose()?;
-    let opened = Opened::open(open_options(&config, &disk, &clock, newcomer), meeting)?;
+    let memory = Arc::new(Memory::new(config.memory, config.data_dir.is_some()));
+    let options = open_options(&config, &disk, &clock, newcomer, &memory);
+    let opened = Opened::open(options, meeting)?;
     let facts = MemberFacts::new(
         config.job_size_max,
         config.segment_size_typed,
@@ -137,8 +140,10 @@ async fn serve(config: Config) -> Result<(), RunError> {
     announce(&config, &bound, disk.as_ref());
     let admin = admin_socket(&config)?;
     let lease = opened.lease();
-    let hub = Arc::new(Hub::new(&opened, facts));
+    let hub = Arc::new(Hub::new(&opened, facts, memory));
     let starting = opened.start(Arc::clone(&hub) as _);
+    let gate = Arc::clone(&hub);
+    drop(tokio::spawn(async move { gate.admission().run().await }));
     let Some(mut node) = started(starting, &mut signals, &hub).await? else { return Ok(()) };
     if let Some(admin) = admin {
         drop(tokio::spawn(admin.run(Arc::new(node.administration()))));
@@ -288,6 +293,7 @@ fn open_options(
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
     newcomer: Owner,
+    memory: &Arc<Memory>,
 ) -> OpenOptions {
     let durability = match &config.data_dir {
         None => {
@@ -309,8 +315,10 @@ fn open_options(
         clock: Arc::clone(clock),
         newcomer,
         checkpoints: CheckpointLimits::default(),
-        // Until there is a setting for memory, and snapshots carry run files: all jobs stay hot.
-        hot_bytes_max: None,
+        // Until snapshots carry run files, all jobs of a cluster stay hot.
+        hot_bytes_max: (memory.has_cold() && config.cluster.is_none())
+            .then_some(memory.hot.limit / 8 * 7),
+        memory: Arc::clone(memory),
     }
 }
 

@@ -359,6 +359,7 @@ fn refusals_say_what_is_answered_and_counted() {
         (Refusal::UnknownCommand, Reply::UnknownCommand, None),
         (Refusal::ExpectedCrlf, Reply::ExpectedCrlf, put),
         (Refusal::JobTooBig, Reply::JobTooBig, put),
+        (Refusal::OutOfMemory, Reply::OutOfMemory, put),
     ] {
         assert_eq!((refusal.reply(), refusal.counts()), (reply, counts));
     }
@@ -391,6 +392,30 @@ fn four_gibibytes_are_skipped_in_constant_memory() {
     let refused = Some(Request::Refused(Refusal::JobTooBig));
     assert_eq!(decoder.next_request(&mut last), refused);
     assert_eq!(decoder.next_request(&mut last), Some(Request::Command(Command::Stats)));
+}
+
+#[test]
+fn a_body_on_its_way_can_be_refused_and_frees_its_memory() {
+    let full = Some(Request::Refused(Refusal::OutOfMemory));
+    for size in
+        [1, BODY_BUFFERED_BYTES_MAX, BODY_BUFFERED_BYTES_MAX + 1, 3 * MAX_JOB_SIZE as usize / 4]
+    {
+        for arrived in [0, 1, size / 2, size, size + 1] {
+            let mut decoder = CommandDecoder::new(MAX_JOB_SIZE);
+            let mut input = BytesMut::from(format!("put 0 0 1 {size}\r\n").as_bytes());
+            let whole = format!("{}\r\nstats\r\n", "b".repeat(size));
+            input.extend_from_slice(&whole.as_bytes()[..arrived]);
+            assert_eq!(decoder.next_request(&mut input), None, "{size} {arrived}");
+            assert!(decoder.refuse_body());
+            assert_eq!(decoder.next_request(&mut input), None, "{size} {arrived}");
+            assert_eq!((input.len(), decoder.held_bytes()), (0, 0), "{size} {arrived}");
+            input.extend_from_slice(&whole.as_bytes()[arrived..]);
+            assert_eq!(decoder.next_request(&mut input), full, "{size} {arrived}");
+            let next = decoder.next_request(&mut input);
+            assert_eq!(next, Some(Request::Command(Command::Stats)), "{size} {arrived}");
+            assert!(!decoder.refuse_body(), "none is on its way");
+        }
+    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Bench {
             last: recovered.last.map(encoding::log_id),
         };
         let clock = LogicalClock::resume(TestClock::ticking(), None, LogicalTime(0));
-        let store = LogStore::new(Some(Arc::new(wal)), start, Arc::new(clock));
+        let store = LogStore::new(Some(Arc::new(wal)), start, Arc::new(clock), LOG_MEMORY);
         let torn_bytes = recovered.torn_bytes;
         Self { store, failed, torn_bytes, _background: background }
     }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::{Ask, CheckpointLimits, Durability, FIRST_MEMBER, Node, OpenOptions, Opened, Outbox};
 use super::{Owner, ReadRequests, Signature, StartError};
 use crate::clock::Clock;
+use crate::memory::{BUDGET_FLOOR_BYTES, Memory};
 use crate::queue::{
     Action, ConnectionNumber, JobId, JobStats, LogicalTime, Op, Outcome, Queue, Turn,
 };
@@ -174,7 +175,15 @@ fn options(disk: &SimDisk, clock: Arc<dyn Clock>, checkpoints: CheckpointLimits)
         sync: SyncPolicy::Always,
         segment_size_max: 64 << 10,
     };
-    OpenOptions { durability, clock, newcomer: NEWCOMER, checkpoints, hot_bytes_max: None }
+    let memory = memory();
+    OpenOptions { durability, clock, newcomer: NEWCOMER, checkpoints, hot_bytes_max: None, memory }
+}
+
+/// What the log may take up in memory, bytes.
+const LOG_MEMORY: u64 = 16 << 20;
+
+fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(BUDGET_FLOOR_BYTES, true))
 }
 
 impl Member {

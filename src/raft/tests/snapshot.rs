@@ -45,11 +45,12 @@ impl Side {
     fn try_open(options: OpenOptions) -> Result<Self, super::super::OpenError> {
         let Parts { signature, clock, wal, log_start, state, upkeep, receiving, .. } =
             open(options)?;
-        let log = LogStore::new(wal, log_start, Arc::clone(&clock));
+        let memory = memory();
+        let log = LogStore::new(wal, log_start, Arc::clone(&clock), memory.log.limit);
         let life = Arc::new(Life::new(signature));
-        let outbox = Arc::new(Outbox::new(Arc::clone(&life)));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
         let desk = Arc::new(Desk::default());
-        let replica = Replica::new(life, clock, log.clone(), outbox, desk, state);
+        let replica = Replica::new(life, clock, log.clone(), outbox, desk, memory, state);
         let replica = Arc::new(replica);
         Ok(Self {
             machine: StateMachine(Arc::clone(&replica)),

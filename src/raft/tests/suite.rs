@@ -259,10 +259,11 @@ fn clock() -> Arc<LogicalClock> {
 fn machine(log: &LogStore) -> Published {
     let signature = Signature { member: MemberId(1), incarnation: Incarnation(1) };
     let life = Arc::new(Life::new(signature));
-    let outbox = Arc::new(Outbox::new(Arc::clone(&life)));
+    let memory = memory();
+    let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
     let desk = Arc::new(Desk::default());
     let state = ReplicaState::empty();
-    let replica = Replica::new(life, clock(), log.clone(), outbox, desk, state);
+    let replica = Replica::new(life, clock(), log.clone(), outbox, desk, memory, state);
     Published { machine: StateMachine(Arc::new(replica)), shelf: Arc::new(Shelf::new()) }
 }
 
@@ -270,7 +271,7 @@ struct InMemory;
 
 impl StoreBuilder<TypeConfig, BeginsAnywhere, Published> for InMemory {
     async fn build(&self) -> Result<((), BeginsAnywhere, Published), StorageError<TypeConfig>> {
-        let log = LogStore::new(None, LogStart::default(), clock());
+        let log = LogStore::new(None, LogStart::default(), clock(), LOG_MEMORY);
         let machine = machine(&log);
         Ok(((), BeginsAnywhere { log, hidden: Arc::default() }, machine))
     }
@@ -308,7 +309,7 @@ impl StoreBuilder<TypeConfig, BeginsAnywhere, Published, Guard> for OnDisk {
             Arc::new(move |error| *failed.lock() = Some(error.to_string())),
         )
         .unwrap();
-        let log = LogStore::new(Some(Arc::new(wal)), LogStart::default(), clock());
+        let log = LogStore::new(Some(Arc::new(wal)), LogStart::default(), clock(), LOG_MEMORY);
         let machine = machine(&log);
         let guard = Guard { _background: background, _directory: directory };
         Ok((guard, BeginsAnywhere { log, hidden: Arc::default() }, machine))
