@@ -6,7 +6,7 @@
 
 mod machine;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -76,6 +76,8 @@ pub struct Memory {
     pub runs: Share,
     /// Copies for a checkpoint under way, snapshots on their way, and the catalog.
     pub checkpoints: Share,
+    /// Jobs should take up half of what they may.
+    is_careful: AtomicBool,
     /// What the process has beyond its budget, bytes.
     overrun: AtomicU64,
     /// How many wait for jobs to take up less.
@@ -139,6 +141,7 @@ impl Memory {
             log: share("log", LOG_PERCENT, MEMORY_LOG_PERCENT),
             runs: share("run files", RUNS_PERCENT, 0),
             checkpoints: share("checkpoints", CHECKPOINT_PERCENT, 0),
+            is_careful: AtomicBool::new(false),
             overrun: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
@@ -185,12 +188,26 @@ impl Memory {
         resident
     }
 
+    /// From now on jobs should take up half of what they may, or all of it again.
+    pub fn set_careful(&self, is_careful: bool) {
+        self.is_careful.store(is_careful, Ordering::Relaxed);
+    }
+
+    /// Whether half of what jobs may take up is free.
+    pub fn is_roomy(&self) -> bool {
+        self.jobs_room() >= self.jobs_limit() / 2
+    }
+
     /// How much less hot jobs should take up than they may, because others take up more, bytes: at
     /// most half of it.
     pub fn squeeze(&self) -> u64 {
+        let most = self.hot.limit / 2;
+        if self.is_careful.load(Ordering::Relaxed) {
+            return most;
+        }
         let connections = self.connections.used().saturating_sub(self.connections.limit);
         let overrun = self.overrun.load(Ordering::Relaxed);
-        connections.max(overrun).min(self.hot.limit / 2)
+        connections.max(overrun).min(most)
     }
 
     /// Jobs may take up less: who waits for that can look again.

@@ -28,9 +28,13 @@ use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::link::{MemberPort, Secret, Us};
 use crate::memory::Memory;
+use crate::storage::short_lives::ShortLives;
 
 /// How long an end waits for another member to lead.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
+
+/// A life that is over by itself before this was a short one.
+const SHORT_LIFE: Duration = Duration::from_secs(60);
 
 /// How long to wait between two looks at whether openraft still runs.
 const LOOK: Duration = Duration::from_millis(100);
@@ -127,6 +131,11 @@ impl Opened {
         Arc::clone(&self.lease)
     }
 
+    /// How many lives of the process in a row were short, before this one.
+    pub fn short_lives(&self) -> u32 {
+        self.parts.lives.as_ref().map_or(0, ShortLives::before)
+    }
+
     /// How the disk is doing.
     pub fn gauges(&self) -> StorageGauges {
         self.parts.gauges.clone()
@@ -148,6 +157,7 @@ impl Opened {
             state,
             upkeep,
             tending,
+            lives,
             receiving,
             directory,
             cluster,
@@ -212,9 +222,11 @@ impl Opened {
         if let Some(tending) = tending {
             tasks.push(tokio::spawn(tending.run(Arc::clone(&replica), log.clone())));
         }
+        let lives = lives.map(Arc::new);
+        tasks.push(tokio::spawn(outlive(lives.clone())));
         let upkeep = Upkeep::new(raft.clone(), replica, log, upkeep);
         tasks.push(tokio::spawn(upkeep.run()));
-        Ok(Node { raft, cluster, proposer: tokio::spawn(proposer.run()), tasks })
+        Ok(Node { raft, cluster, lives, proposer: tokio::spawn(proposer.run()), tasks })
     }
 }
 
@@ -239,6 +251,7 @@ fn introduce(
 pub struct Node {
     raft: Raft<TypeConfig, StateMachine>,
     cluster: Arc<Cluster>,
+    lives: Option<Arc<ShortLives>>,
     proposer: JoinHandle<Result<(), Stopped>>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -291,7 +304,17 @@ impl Node {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the log did not stop cleanly");
         }
+        self.lives.iter().for_each(|lives| lives.ended_well());
     }
+}
+
+/// Says of a life when it is not a short one any more. Never completes.
+async fn outlive(lives: Option<Arc<ShortLives>>) {
+    tokio::time::sleep(SHORT_LIFE).await;
+    if let Some(lives) = lives {
+        drop(tokio::task::spawn_blocking(move || lives.ended_well()).await);
+    }
+    std::future::pending().await
 }
 
 /// Why a member has ended by itself.

@@ -34,6 +34,7 @@ use crate::storage::disk::Disk;
 use crate::storage::identity::{DataDirectory, Identity, IdentityError};
 use crate::storage::reserve::Reserve;
 use crate::storage::runs::{RunError, RunOptions, RunSet, RunState, RunUid};
+use crate::storage::short_lives::ShortLives;
 use crate::storage::wal::{Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
 
@@ -157,6 +158,7 @@ pub(super) struct Parts {
     pub(super) gauges: StorageGauges,
     pub(super) upkeep: Option<DiskUpkeep>,
     pub(super) tending: Option<Tending>,
+    pub(super) lives: Option<ShortLives>,
     /// Who lives here; nobody knows in memory.
     pub(super) directory: Option<Arc<Mutex<DataDirectory>>>,
     /// Where snapshots are received; nowhere without a data directory.
@@ -169,8 +171,16 @@ pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
         Durability::Memory => Ok(in_memory(newcomer, clock)),
         Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
             let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
-            Opening { disk, dir, directory, clock, limits: checkpoints, hot_bytes_max, memory }
-                .open(sync, segment_size_max)
+            let lives = ShortLives::begin(Arc::clone(&disk), &dir);
+            let limits = checkpoints;
+            let opening = Opening { disk, dir, directory, clock, limits, hot_bytes_max, memory };
+            match opening.open(sync, segment_size_max) {
+                Ok(parts) => Ok(Parts { lives: Some(lives), ..parts }),
+                Err(error) => {
+                    lives.undo();
+                    Err(error)
+                }
+            }
         }
     }
 }
@@ -186,6 +196,7 @@ fn in_memory(newcomer: Owner, clock: Arc<dyn Clock>) -> Parts {
         gauges: StorageGauges::default(),
         upkeep: None,
         tending: None,
+        lives: None,
         directory: None,
         receiving: None,
     }
@@ -276,6 +287,7 @@ impl Opening {
             state,
             upkeep: Some(upkeep),
             tending: Some(tending),
+            lives: None,
             directory: Some(directory),
             receiving: Some(receiving),
         })

@@ -127,12 +127,6 @@ impl ReplicaState {
         }
     }
 
-    /// Whether waiting makes jobs take up less.
-    fn may_cool(&mut self) -> bool {
-        self.look_at_memory();
-        self.cooling.as_ref().is_some_and(Cooling::is_under_way)
-    }
-
     fn look_at_memory(&mut self) {
         if let Some(cooling) = &self.cooling {
             cooling.look(&mut self.queue);
@@ -276,15 +270,21 @@ impl Replica {
             if !self.memory.is_overfull() {
                 return;
             }
-            let (hot_bytes, may_cool) =
-                self.with_state(|state| (state.queue.hot_bytes(), state.may_cool()));
-            self.memory.hot.set(hot_bytes);
-            if !may_cool {
+            if !self.look_at_memory() {
                 return;
             }
             self.owner.send_replies();
             tokio::time::sleep(MEMORY_WAIT).await;
         }
+    }
+
+    /// Makes jobs cold if too many are hot. Says whether some are being written out.
+    pub(super) fn look_at_memory(&self) -> bool {
+        self.with_state(|state| {
+            state.look_at_memory();
+            self.memory.hot.set(state.queue.hot_bytes());
+            state.cooling.as_ref().is_some_and(Cooling::is_under_way)
+        })
     }
 
     fn apply_entry(&self, entry: &Entry) {

@@ -39,6 +39,7 @@ impl Tending {
             // Merges are taken over between two entries.
             replica.with_state(|_| self.tend());
             self.measure(&replica, &log);
+            replica.look_at_memory();
             self.background.set_pace(self.pace());
             self.memory.tell_freed();
         }

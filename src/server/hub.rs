@@ -18,6 +18,12 @@ use crate::memory::Memory;
 use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
 use crate::raft::{Ask, Lease, Life, Opened, Outbox, Owner, ReadRequests, Signature, Standing};
 
+/// After so many short lives in a row, the next one is careful.
+const SHORT_LIVES_MAX: u32 = 3;
+
+/// How often a careful one looks whether there is room.
+const RECOVERY_LOOK: Duration = Duration::from_millis(100);
+
 /// The connections of this member's present life.
 pub(super) struct Hub {
     life: Arc<Life>,
@@ -33,6 +39,8 @@ pub(super) struct Hub {
     touched: Mutex<Vec<Arc<Connection>>>,
     next: AtomicU64,
     draining: AtomicBool,
+    /// No jobs are taken until there is room.
+    recovering: AtomicBool,
     /// Who connects is turned away.
     turns_away: AtomicBool,
     stopping: AtomicBool,
@@ -67,6 +75,7 @@ impl Hub {
             touched: Mutex::new(Vec::new()),
             next: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            recovering: AtomicBool::new(false),
             turns_away: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             told_crowd: AtomicBool::new(false),
@@ -145,7 +154,7 @@ impl Hub {
 
     /// What becomes of a put with a body of so many bytes. Room on the disk is taken if it is admitted.
     pub(super) fn judge_put(&self, body_bytes: usize) -> PutVerdict {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return PutVerdict::Refused(Reply::Draining);
         }
         match self.admission.judge(body_bytes) {
@@ -188,6 +197,37 @@ impl Hub {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) || self.recovering.load(Ordering::Relaxed)
+    }
+
+    /// After so many lives that ended soon after they began, begins to be careful: takes no jobs until
+    /// there is room for them. Says whether.
+    pub(super) fn recovers(&self, short_lives: u32) -> bool {
+        let recovers = short_lives >= SHORT_LIVES_MAX && !self.memory.is_roomy();
+        if recovers {
+            tracing::warn!(
+                target: "beanpole",
+                short_lives,
+                "the last lives of this server were all shorter than a minute, and jobs take up much \
+                 memory: it takes no more of them until half of that is free"
+            );
+            self.recovering.store(true, Ordering::Relaxed);
+            self.memory.set_careful(true);
+        }
+        recovers
+    }
+
+    /// Completes when there is room for jobs again, and they are taken.
+    pub(super) async fn recover(&self) {
+        while !self.memory.is_roomy() {
+            tokio::time::sleep(RECOVERY_LOOK).await;
+        }
+        self.memory.set_careful(false);
+        self.recovering.store(false, Ordering::Relaxed);
+        tracing::info!(target: "beanpole", "there is room in memory: jobs are taken again");
+    }
+
     fn leave(&self, connection: &Connection) {
         let number = connection.number();
         connection.with_line(|line| {
@@ -226,7 +266,7 @@ impl Hub {
     fn context(&self, number: ConnectionNumber, now: LogicalTime) -> ReadContext<'_> {
         let Signature { member, incarnation } = self.life.signature();
         let session = SessionId { member, incarnation, connection: number };
-        let draining = self.draining.load(Ordering::Relaxed);
+        let draining = self.is_draining();
         ReadContext { session, now, local: &self.local, facts: &self.facts, draining }
     }
 }

@@ -140,6 +140,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     announce(&config, &bound, disk.as_ref());
     let admin = admin_socket(&config)?;
     let lease = opened.lease();
+    let short_lives = opened.short_lives();
     let hub = Arc::new(Hub::new(&opened, facts, memory));
     let starting = opened.start(Arc::clone(&hub) as _);
     let gate = Arc::clone(&hub);
@@ -150,6 +151,10 @@ async fn serve(config: Config) -> Result<(), RunError> {
     }
     if !until_ready(&mut node, &mut signals, &hub).await? {
         return Ok(());
+    }
+    if hub.recovers(short_lives) {
+        let careful = Arc::clone(&hub);
+        drop(tokio::spawn(async move { careful.recover().await }));
     }
     let is_inherited = bound.is_inherited();
     let door =

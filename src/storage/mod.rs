@@ -15,6 +15,7 @@ pub mod disk;
 pub mod identity;
 pub mod reserve;
 pub mod runs;
+pub mod short_lives;
 pub mod sim;
 pub mod wal;
 
