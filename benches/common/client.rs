@@ -45,16 +45,27 @@ impl Client {
         Ok(reply)
     }
 
+    /// Whether `receive` would return at once.
+    pub(crate) fn has_reply(&self) -> bool {
+        next_reply(&self.received[self.consumed..]).is_some()
+    }
+
     /// One field of `stats-tube default`.
     pub(crate) fn default_tube_stat(&mut self, field: &str) -> io::Result<u64> {
-        self.send(b"stats-tube default\r\n")?;
+        self.stat("stats-tube default", field)
+    }
+
+    /// One field of what `command`, without CR LF, answers.
+    pub(crate) fn stat(&mut self, command: &str, field: &str) -> io::Result<u64> {
+        self.send(format!("{command}\r\n").as_bytes())?;
         let Reply::Ok(yaml) = self.receive()? else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "stats-tube was refused"));
+            let refused = format!("{command} was refused");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, refused));
         };
         let yaml = String::from_utf8_lossy(yaml);
         let value = yaml.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
         value.and_then(|value| value.parse().ok()).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("stats-tube has no {field}"))
+            io::Error::new(io::ErrorKind::InvalidData, format!("{command} has no {field}"))
         })
     }
 

@@ -7,6 +7,7 @@
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod machine;
+pub(crate) mod section;
 pub(crate) mod server;
 #[path = "../../tests/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "each bench needs a part of what the tests need")]

@@ -6,6 +6,7 @@
 //! bench. Without beanstalkd it says so and ends with status 77.
 
 #[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "other benches need more of it")]
 mod common;
 
 mod aims;

@@ -16,11 +16,11 @@ use super::{
     common::{
         client::Client,
         clock,
+        section::{Section, mebibytes},
         server::{Server, ServerKind},
         wire::Reply,
     },
     consumers::Consumers,
-    section::{Section, mebibytes},
 };
 
 /// Puts sent together at most.

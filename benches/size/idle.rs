@@ -14,11 +14,11 @@ use super::{
     common::{
         client::Client,
         clock,
+        section::{Section, mebibytes},
         server::{Server, ServerKind},
         wire::Reply,
     },
     limits,
-    section::{Section, mebibytes},
 };
 
 const CYCLES: u32 = 5000;

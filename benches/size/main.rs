@@ -4,13 +4,13 @@
 //! prints a Markdown section with its figures and aims. Speed under load is `side_by_side`.
 
 #[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "other benches need more of it")]
 mod common;
 
 mod consumers;
 mod delays;
 mod idle;
 mod limits;
-mod section;
 mod tubes;
 
 use std::{

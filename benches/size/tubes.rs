@@ -5,14 +5,12 @@
 
 use std::{error::Error, io::Write, time::Duration};
 
-use super::{
-    common::{
-        client::Client,
-        clock,
-        server::{Server, ServerKind},
-        wire::Reply,
-    },
+use super::common::{
+    client::Client,
+    clock,
     section::{Section, mebibytes},
+    server::{Server, ServerKind},
+    wire::Reply,
 };
 
 /// Tubes of the server that has few: one batch.
