@@ -4,5 +4,6 @@
 mod descriptor_tests;
 mod disk;
 mod disk_tests;
+mod memory_group_tests;
 mod memory_tests;
 mod process;

@@ -4,6 +4,7 @@
 //! Nothing here uses beanpole's own code, so that a mistake there cannot hide itself.
 
 mod alone;
+mod cgroup;
 mod client;
 mod cluster;
 mod history;
@@ -16,6 +17,7 @@ mod time;
 mod traffic;
 
 pub(crate) use alone::alone;
+pub(crate) use cgroup::MemoryGroup;
 pub(crate) use client::{Client, PATIENCE};
 pub(crate) use cluster::{Cluster, ClusterOptions, cluster_command};
 pub(crate) use history::{Event, History, Verdict, What};

@@ -1,0 +1,43 @@
+//! The control group that holds servers to their memory is a judge: here it must find guilty.
+
+use std::process::Stdio;
+
+use crate::support::{MemoryGroup, left_out};
+
+const LIMIT_BYTES: u64 = 32 << 20;
+/// `tail` keeps what has no end of line.
+const TAKES_TOO_MUCH: &str = "head -c 128m /dev/zero | tail -n 1";
+const TAKES_LITTLE: &str = "head -c 1m /dev/zero | tail -n 1";
+
+fn group() -> Option<MemoryGroup> {
+    let group = MemoryGroup::create(LIMIT_BYTES);
+    group.inspect_err(|why| left_out(&format!("a memory control group: {why}"))).ok()
+}
+
+fn run(group: &MemoryGroup, script: &str) -> bool {
+    let mut command = group.command("sh");
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().expect("a shell can be started").success()
+}
+
+#[test]
+fn a_process_over_the_limit_of_its_group_is_killed_and_counted() {
+    let Some(group) = group() else { return };
+    assert!(run(&group, TAKES_LITTLE));
+    assert_eq!(group.oom_kills(), 0);
+    assert!(!run(&group, TAKES_TOO_MUCH));
+    // The shell may be taken too.
+    assert!(group.oom_kills() > 0);
+    assert!(group.limit_hits() > 0);
+    assert!(group.peak_bytes().is_none_or(|peak| peak <= LIMIT_BYTES));
+}
+
+#[test]
+fn a_group_is_gone_with_its_handle() {
+    let Some(group) = group() else { return };
+    assert!(run(&group, "exit 0"));
+    let path = group.path().to_owned();
+    assert!(path.exists());
+    drop(group);
+    assert!(!path.exists());
+}
