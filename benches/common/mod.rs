@@ -2,14 +2,20 @@
 //! the machine. Clusters are started as the tests start them (`tests/support`).
 //!
 //! Nothing here measures. `side_by_side` compares servers under load, `size` looks at one server
-//! that holds much, `failover` at three members of which one is lost.
+//! that holds much, `failover` at three members of which one is lost, `backlog` at one that holds a
+//! hundred times its memory.
 
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod confined;
 pub(crate) mod machine;
 pub(crate) mod section;
 pub(crate) mod server;
 #[path = "../../tests/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "each bench needs a part of what the tests need")]
 pub(crate) mod support;
+pub(crate) mod watch;
 pub(crate) mod wire;
+
+/// What a part of a bench brings, or why it could not go on.
+pub(crate) type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

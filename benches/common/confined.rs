@@ -1,0 +1,260 @@
+//! One member of beanpole with a data directory, inside a memory control group: started, killed,
+//! started again on the same data, and watched. Killed, by its process id, when dropped.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    Fallible,
+    client::Client,
+    clock,
+    section::{Section, mebibytes},
+    server::{ServerKind, bench_dir},
+    support::MemoryGroup,
+    watch::Watch,
+};
+
+/// A restart reads the log since the last checkpoint; nobody is helped by giving up early.
+const READY_TIMEOUT: Duration = Duration::from_secs(900);
+const READY_POLL: Duration = Duration::from_millis(2);
+/// The log from its start, as far as it is searched for the port.
+const LOG_HEAD_BYTES: u64 = 256 * 1024;
+const LOG_TAIL_BYTES: usize = 3000;
+const LOG_LINES_SHOWN: usize = 6;
+const READY_WORDS: &str = "ready, listening on 127.0.0.1:";
+
+/// What the server is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Its budget, `--memory`.
+    pub(crate) memory_bytes: u64,
+    /// The limit of its control group.
+    pub(crate) limit_bytes: u64,
+}
+
+/// The server, running or not.
+pub(crate) struct Member {
+    bounds: Bounds,
+    group: Result<MemoryGroup, String>,
+    child: Option<Child>,
+    address: SocketAddr,
+    watch: Watch,
+    flags: Vec<String>,
+    home: TempDir,
+}
+
+/// How a start went.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// From the start of the process to its first answer.
+    pub(crate) took: Duration,
+    /// What it logged until then, without the line that says so; the last lines of many.
+    pub(crate) said: Vec<String>,
+}
+
+impl Member {
+    /// Starts a server with nothing in it and waits for its first answer.
+    ///
+    /// # Errors
+    /// When no directory on a disk can be made, or the server ends or stays silent.
+    pub(crate) fn start(bounds: Bounds) -> Fallible<Self> {
+        let home = TempDir::new_in(bench_dir()?)?;
+        let data = home.path().join("data");
+        fs::create_dir(&data)?;
+        let mut flags = vec![String::from("-b"), data.display().to_string()];
+        if knows_memory_flag()? {
+            flags.extend([String::from("--memory"), bounds.memory_bytes.to_string()]);
+        } else {
+            eprintln!("this server has no --memory: it is started without");
+        }
+        let mut member = Self {
+            bounds,
+            group: MemoryGroup::create(bounds.limit_bytes),
+            child: None,
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            watch: Watch::start(data),
+            flags,
+            home,
+        };
+        if let Err(why) = &member.group {
+            eprintln!("no memory control group ({why}): only the high-water mark is checked");
+        }
+        member.start_again()?;
+        Ok(member)
+    }
+
+    /// Where it listens in this life.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Memory and disk.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// SIGKILL, and waits for its end.
+    ///
+    /// # Errors
+    /// When it had ended by itself, or does not run.
+    pub(crate) fn kill(&mut self) -> Fallible<()> {
+        self.check_runs()?;
+        self.end();
+        Ok(())
+    }
+
+    /// Starts it and waits for its first answer.
+    ///
+    /// # Errors
+    /// When it ends by itself or stays silent.
+    pub(crate) fn start_again(&mut self) -> Fallible<Start> {
+        let started = clock::now();
+        self.launch()?;
+        self.wait_until_ready()?;
+        Ok(Start { took: clock::now() - started, said: self.said_at_start() })
+    }
+
+    /// Starts it and does not wait.
+    ///
+    /// # Errors
+    /// When there can be no process.
+    pub(crate) fn launch(&mut self) -> Fallible<()> {
+        let log = File::create(self.log_path())?;
+        let mut command = match &self.group {
+            Ok(group) => group.command(ServerKind::BeanpoleB.program()),
+            Err(_) => Command::new(ServerKind::BeanpoleB.program()),
+        };
+        command.args(["-l", "127.0.0.1", "-p", "0"]).args(&self.flags);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn()?;
+        self.watch.follow(child.id());
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Whether it has come as far as to say that it is ready.
+    pub(crate) fn has_said_ready(&self) -> bool {
+        port_of_ready_line(&self.log_head()).is_some()
+    }
+
+    /// An error with all that is known when it has ended.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub(crate) fn check_runs(&mut self) -> Fallible<()> {
+        let child = self.child.as_mut().ok_or("the server was not started")?;
+        match child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("the server ended by itself: {status}").into()),
+        }
+    }
+
+    /// For the reader of a failure: whether the kernel killed it, and the end of its log.
+    pub(crate) fn post_mortem(&mut self) -> String {
+        let runs = self.check_runs().err().map_or_else(String::new, |error| format!("{error}; "));
+        let kills = self.oom_kills();
+        let log = fs::read(self.log_path()).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]);
+        format!("{runs}killed for memory {kills} times; its log ends:\n{}", tail.trim())
+    }
+
+    /// The rows about memory; what was promised and not held goes to `broken`.
+    pub(crate) fn report_memory(&self, section: &mut Section, broken: &mut Vec<String>) {
+        let (peaks, limit) = (self.watch.peaks().memory, self.bounds.limit_bytes);
+        let aim = format!("at most {}", mebibytes(limit));
+        let held = peaks.high_water <= limit;
+        section.judged("high-water mark, VmHWM", mebibytes(peaks.high_water), &aim, held);
+        section.figure("most anonymous memory sampled, RssAnon", mebibytes(peaks.anonymous));
+        if !held {
+            broken.push(format!("the high-water mark is over {}", mebibytes(limit)));
+        }
+        let group = match &self.group {
+            Ok(group) => group,
+            Err(why) => return section.figure("control group", format!("none: {why}")),
+        };
+        let peak = group.peak_bytes().map_or_else(|| String::from("not told"), mebibytes);
+        section.figure("most charged to its group, page cache included", peak);
+        section.figure("times the group's limit was met", group.limit_hits());
+        let kills = self.oom_kills();
+        section.judged("killed for memory", kills, "never", kills == 0);
+        if kills > 0 {
+            broken.push(String::from("the kernel killed it for its memory"));
+        }
+    }
+
+    fn oom_kills(&self) -> u64 {
+        self.group.as_ref().map_or(0, MemoryGroup::oom_kills)
+    }
+
+    fn wait_until_ready(&mut self) -> Fallible<()> {
+        let deadline = clock::now() + READY_TIMEOUT;
+        loop {
+            self.check_runs()?;
+            if let Some(port) = port_of_ready_line(&self.log_head()) {
+                self.address.set_port(port);
+                let mut client = Client::connect(self.address)?;
+                client.send(b"list-tube-used\r\n")?;
+                client.receive()?;
+                return Ok(());
+            }
+            if clock::now() > deadline {
+                return Err(format!("no answer within {READY_TIMEOUT:?}").into());
+            }
+            thread::sleep(READY_POLL);
+        }
+    }
+
+    fn said_at_start(&self) -> Vec<String> {
+        let head = self.log_head();
+        let lines: Vec<_> = head.lines().take_while(|line| !line.contains(READY_WORDS)).collect();
+        let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        shown.iter().map(|&line| line.to_owned()).collect()
+    }
+
+    fn log_head(&self) -> String {
+        let mut bytes = Vec::new();
+        let log = File::open(self.log_path());
+        // What cannot be read yet is read at the next look.
+        drop(log.and_then(|log| log.take(LOG_HEAD_BYTES).read_to_end(&mut bytes)));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("log")
+    }
+
+    fn end(&mut self) {
+        self.watch.let_go();
+        if let Some(mut child) = self.child.take() {
+            // Both fail only if the process has ended by itself, which is as good.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn knows_memory_flag() -> Fallible<bool> {
+    let help = Command::new(ServerKind::BeanpoleB.program()).arg("--help").output()?;
+    Ok(String::from_utf8_lossy(&help.stdout).contains("--memory"))
+}
+
+fn port_of_ready_line(log: &str) -> Option<u16> {
+    let (_, rest) = log.split_once(READY_WORDS)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
