@@ -15,7 +15,7 @@ const DISORDER_MAX: Duration = Duration::from_secs(2);
 const HISTOGRAM_DIGITS: u8 = 3;
 
 /// A promise of the server that was broken.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum Broken {
     #[error("job {id} came back with {length} bytes, not as it was put")]
     NotAsPut { id: u64, length: usize },
@@ -152,7 +152,7 @@ impl Judge {
             return Err(Broken::Early { id, by: due - now });
         }
         let late = u64::try_from((now - due).as_nanos()).unwrap_or(u64::MAX);
-        self.lateness.saturating_record(late);
+        self.lateness.record(late).expect("it grows with what it records");
         let by = self.latest_due.saturating_sub(due);
         self.latest_due = self.latest_due.max(due);
         self.disorder = self.disorder.max(by);

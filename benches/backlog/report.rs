@@ -51,6 +51,8 @@ pub(crate) fn restart(section: &mut Section, start: &Start) {
     let took = format!("{:.2} s", start.took.as_secs_f64());
     let aim = "below 5 s, and the time to replay the log since the checkpoint";
     section.judged("restart, to the first answer", took, aim, start.took < RESTART_MAX);
+    let found = start.found.iter().map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
+    section.figure("what it found on disk", found.collect::<Vec<_>>().join(", "));
     for line in &start.said {
         section.figure("its log", line.trim().replace('|', "\\|"));
     }

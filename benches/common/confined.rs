@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::Read,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -20,7 +20,7 @@ use super::{
     section::{Section, mebibytes},
     server::{ServerKind, bench_dir},
     support::MemoryGroup,
-    watch::Watch,
+    watch::{Watch, bytes_below},
 };
 
 /// A restart reads the log since the last checkpoint; nobody is helped by giving up early.
@@ -30,6 +30,7 @@ const READY_POLL: Duration = Duration::from_millis(2);
 const LOG_HEAD_BYTES: u64 = 256 * 1024;
 const LOG_TAIL_BYTES: usize = 3000;
 const LOG_LINES_SHOWN: usize = 6;
+const DATA: &str = "data";
 const READY_WORDS: &str = "ready, listening on 127.0.0.1:";
 
 /// What the server is given.
@@ -59,6 +60,8 @@ pub(crate) struct Start {
     pub(crate) took: Duration,
     /// What it logged until then, without the line that says so; the last lines of many.
     pub(crate) said: Vec<String>,
+    /// What it found on disk: the entries of its data directory and their bytes.
+    pub(crate) found: Vec<(String, u64)>,
 }
 
 impl Member {
@@ -68,7 +71,7 @@ impl Member {
     /// When no directory on a disk can be made, or the server ends or stays silent.
     pub(crate) fn start(bounds: Bounds) -> Fallible<Self> {
         let home = TempDir::new_in(bench_dir()?)?;
-        let data = home.path().join("data");
+        let data = home.path().join(DATA);
         fs::create_dir(&data)?;
         let mut flags = vec![String::from("-b"), data.display().to_string()];
         if knows_memory_flag()? {
@@ -117,10 +120,11 @@ impl Member {
     /// # Errors
     /// When it ends by itself or stays silent.
     pub(crate) fn start_again(&mut self) -> Fallible<Start> {
+        let found = parts(&self.data_dir())?;
         let started = clock::now();
         self.launch()?;
         self.wait_until_ready()?;
-        Ok(Start { took: clock::now() - started, said: self.said_at_start() })
+        Ok(Start { took: clock::now() - started, said: self.said_at_start(), found })
     }
 
     /// Starts it and does not wait.
@@ -228,6 +232,10 @@ impl Member {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    fn data_dir(&self) -> PathBuf {
+        self.home.path().join(DATA)
+    }
+
     fn log_path(&self) -> PathBuf {
         self.home.path().join("log")
     }
@@ -246,6 +254,18 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The entries of a directory and the bytes of their blocks, the largest first.
+fn parts(dir: &Path) -> Fallible<Vec<(String, u64)>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        parts.push((name, bytes_below(&entry.path())));
+    }
+    parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    Ok(parts)
 }
 
 fn knows_memory_flag() -> Fallible<bool> {

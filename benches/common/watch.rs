@@ -163,14 +163,15 @@ impl Shared {
     }
 }
 
-/// Bytes of all blocks below `dir`. What goes away meanwhile does not count.
-pub(crate) fn bytes_below(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-            Ok(metadata) => metadata.blocks() * BLOCK_BYTES,
-            Err(_) => 0,
-        })
-        .sum()
+/// Bytes of the blocks of a file, or of all files below a directory. What goes away meanwhile does
+/// not count.
+pub(crate) fn bytes_below(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| bytes_below(&entry.path())).sum()
+        }
+        Ok(metadata) => metadata.blocks() * BLOCK_BYTES,
+        Err(_) => 0,
+    }
 }
