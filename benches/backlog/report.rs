@@ -12,6 +12,8 @@ use crate::common::{
 const RATE_RATIO_MIN: f64 = 0.8;
 const DISK_RATIO_MAX: f64 = 1.5;
 const RESTART_MAX: Duration = Duration::from_secs(5);
+/// What is smaller is not worth a word.
+const PART_BYTES_MIN: u64 = 1024 * 1024;
 
 /// Rates with an aim, or only told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,8 @@ pub(crate) fn restart(section: &mut Section, start: &Start) {
     let took = format!("{:.2} s", start.took.as_secs_f64());
     let aim = "below 5 s, and the time to replay the log since the checkpoint";
     section.judged("restart, to the first answer", took, aim, start.took < RESTART_MAX);
-    let found = start.found.iter().map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
+    let large = start.found.iter().filter(|(_, bytes)| *bytes >= PART_BYTES_MIN);
+    let found = large.map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
     section.figure("what it found on disk", found.collect::<Vec<_>>().join(", "));
     for line in &start.said {
         section.figure("its log", line.trim().replace('|', "\\|"));

@@ -49,7 +49,7 @@ pub(crate) struct Member {
     child: Option<Child>,
     address: SocketAddr,
     watch: Watch,
-    flags: Vec<String>,
+    flags: [String; 4],
     home: TempDir,
 }
 
@@ -73,12 +73,8 @@ impl Member {
         let home = TempDir::new_in(bench_dir()?)?;
         let data = home.path().join(DATA);
         fs::create_dir(&data)?;
-        let mut flags = vec![String::from("-b"), data.display().to_string()];
-        if knows_memory_flag()? {
-            flags.extend([String::from("--memory"), bounds.memory_bytes.to_string()]);
-        } else {
-            eprintln!("this server has no --memory: it is started without");
-        }
+        let budget = bounds.memory_bytes.to_string();
+        let flags = ["-b", &data.display().to_string(), "--memory", &budget].map(String::from);
         let mut member = Self {
             bounds,
             group: MemoryGroup::create(bounds.limit_bytes),
@@ -91,8 +87,10 @@ impl Member {
         if let Err(why) = &member.group {
             eprintln!("no memory control group ({why}): only the high-water mark is checked");
         }
-        member.start_again()?;
-        Ok(member)
+        match member.start_again() {
+            Ok(_) => Ok(member),
+            Err(error) => Err(format!("{error}; {}", member.post_mortem()).into()),
+        }
     }
 
     /// Where it listens in this life.
@@ -266,11 +264,6 @@ fn parts(dir: &Path) -> Fallible<Vec<(String, u64)>> {
     }
     parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     Ok(parts)
-}
-
-fn knows_memory_flag() -> Fallible<bool> {
-    let help = Command::new(ServerKind::BeanpoleB.program()).arg("--help").output()?;
-    Ok(String::from_utf8_lossy(&help.stdout).contains("--memory"))
 }
 
 fn port_of_ready_line(log: &str) -> Option<u16> {
