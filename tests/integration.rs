@@ -10,6 +10,7 @@ mod conformance;
 mod demo;
 mod durability;
 mod fence;
+mod memory;
 mod restart;
 mod scarcity;
 mod support;

@@ -97,19 +97,19 @@ fn a_small_segment_is_raised_to_the_floor_and_shown_as_typed() {
 
 #[test]
 fn a_budget_below_the_floor_is_refused_with_what_is_needed() {
-    let error = check("beanpole --memory 63M").expect_err("too little").to_string();
+    let error = check("beanpole --memory 95M").expect_err("too little").to_string();
     assert_eq!(
         error,
-        "a budget of 66060288 bytes for memory is too little: 67108864 are needed at least"
+        "a budget of 99614720 bytes for memory is too little: 100663296 are needed at least"
     );
-    assert_eq!(check("beanpole --memory 64M").expect("the floor itself").memory, 64 << 20);
+    assert_eq!(check("beanpole --memory 96M").expect("the floor itself").memory, 96 << 20);
 }
 
 #[test]
 fn the_largest_job_is_a_small_part_of_the_budget() {
-    assert!(check("beanpole --memory 64M -z 2097152").is_ok());
-    let error = check("beanpole --memory 64M -z 2097153").expect_err("too large").to_string();
-    assert!(error.contains("more than the limit of 2097152"), "{error}");
+    assert!(check("beanpole --memory 96M -z 3145728").is_ok());
+    let error = check("beanpole --memory 96M -z 3145729").expect_err("too large").to_string();
+    assert!(error.contains("more than the limit of 3145728"), "{error}");
 }
 
 #[test]

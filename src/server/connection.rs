@@ -316,6 +316,8 @@ impl Connection {
             };
             let Some(request) = request else { break };
             match dispatch::take_on(hub, &mut line, request) {
+                // The next one may find that there is too much already.
+                Taken::On if line.pipeline.awaits_bodies() => self.count(&mut line),
                 Taken::On => {}
                 Taken::Not(put) => match self.wait_on(hub, patience) {
                     Some(patience) => {

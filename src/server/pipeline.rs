@@ -128,6 +128,11 @@ impl Pipeline {
             || is_short && (self.reads + self.blockers > 0 || !self.output.is_empty())
     }
 
+    /// Whether more than one command under way can bring a body.
+    pub(super) fn awaits_bodies(&self) -> bool {
+        self.reads + self.blockers > 1
+    }
+
     /// What is in memory for it, bytes: commands, replies, and for each further reserve that is under
     /// way `reply_bytes`. Bodies of puts that are under way are counted there.
     pub(super) fn held_bytes(&self, reply_bytes: u64) -> u64 {
