@@ -27,6 +27,8 @@ pub(crate) enum Variety {
     /// In delay, at random from 1 to so many seconds. The priority is the due time, so that jobs
     /// that are ready together are ordered by it.
     Delays(u64),
+    /// In delay, so that all are due in the second that ends so many seconds after the origin.
+    DueTogether(u64),
     /// In tube: so many, which divide the jobs evenly.
     Tubes(u64),
 }
@@ -77,8 +79,12 @@ impl Jobs {
 
     /// After which no job that is put now is due.
     pub(crate) fn last_due(&self) -> Duration {
-        let delay_max = if let Variety::Delays(seconds) = self.variety { seconds } else { 0 };
-        clock::now() - self.origin + Duration::from_secs(delay_max)
+        let now = clock::now() - self.origin;
+        match self.variety {
+            Variety::Delays(seconds) => now + Duration::from_secs(seconds),
+            Variety::DueTogether(moment) => Duration::from_secs(moment).max(now),
+            Variety::Plain | Variety::Priorities | Variety::Tubes(_) => now,
+        }
     }
 
     /// The tube in which job `number` lies.
@@ -91,7 +97,9 @@ impl Jobs {
         match self.variety {
             Variety::Plain | Variety::Tubes(_) => 0,
             Variety::Priorities => (Random::new(job.number).bits() >> 32) as u32,
-            Variety::Delays(_) => u32::try_from(job.due.as_millis()).unwrap_or(u32::MAX),
+            Variety::Delays(_) | Variety::DueTogether(_) => {
+                u32::try_from(job.due.as_millis()).unwrap_or(u32::MAX)
+            }
         }
     }
 
@@ -111,6 +119,12 @@ impl Jobs {
             Variety::Delays(spread) => {
                 delay_seconds = 1 + Random::new(number).bits() % spread;
                 job.due = clock::now() - self.origin + Duration::from_secs(delay_seconds);
+            }
+            Variety::DueTogether(moment) => {
+                let now = clock::now() - self.origin;
+                let left = Duration::from_secs(moment).saturating_sub(now);
+                delay_seconds = left.as_secs();
+                job.due = now + Duration::from_secs(delay_seconds);
             }
             Variety::Tubes(_) => {
                 let tube = self.tube_of(number);

@@ -15,6 +15,7 @@ mod base;
 mod buried;
 mod deletes;
 mod fill;
+#[expect(dead_code, reason = "`adversaries` needs more of it")]
 mod jobs;
 mod judge;
 mod options;

@@ -2,9 +2,8 @@
 
 use clap::{Parser, ValueEnum};
 
-use crate::common::confined::Bounds;
+use crate::common::confined::{Bounds, bytes};
 
-const MEBIBYTE: u64 = 1024 * 1024;
 const JOBS_MAX: u64 = 1_000_000_000;
 /// Tubes of the jobs that lie in many, unless there are too few jobs for them.
 const TUBES: u64 = 100_000;
@@ -80,8 +79,7 @@ pub(crate) enum Kind {
 impl Options {
     /// The server's budget and the limit of its group.
     pub(crate) fn bounds(&self) -> Bounds {
-        let four_thirds = (self.memory / 3 * 4).next_multiple_of(MEBIBYTE);
-        Bounds { memory_bytes: self.memory, limit_bytes: self.limit.unwrap_or(four_thirds) }
+        Bounds::new(self.memory, self.limit)
     }
 
     /// Over how many tubes `tubes` spreads its jobs.
@@ -98,17 +96,4 @@ impl Options {
     pub(crate) fn deletes(&self) -> u64 {
         self.deletes.min(self.jobs / 4)
     }
-}
-
-/// `192M`, `1G`, `262144K` or a plain number.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.char_indices().last() {
-        Some((end, 'K')) => (&text[..end], 1024),
-        Some((end, 'M')) => (&text[..end], MEBIBYTE),
-        Some((end, 'G')) => (&text[..end], 1024 * MEBIBYTE),
-        _ => (text, 1),
-    };
-    let number: u64 = digits.parse().map_err(|_| "not a number of bytes, or K, M, G of them")?;
-    let bytes = number.checked_mul(factor).ok_or("too large")?;
-    if bytes < MEBIBYTE { Err(String::from("less than 1M")) } else { Ok(bytes) }
 }

@@ -23,7 +23,11 @@ pub(crate) struct Client {
 impl Client {
     /// Connects, with Nagle's algorithm off.
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// Over a connection that is there.
+    pub(crate) fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         Ok(Self { stream, received: Vec::new(), consumed: 0 })

@@ -30,6 +30,7 @@ const READY_POLL: Duration = Duration::from_millis(2);
 const LOG_HEAD_BYTES: u64 = 256 * 1024;
 const LOG_TAIL_BYTES: usize = 3000;
 const LOG_LINES_SHOWN: usize = 6;
+const MEBIBYTE: u64 = 1024 * 1024;
 const DATA: &str = "data";
 const READY_WORDS: &str = "ready, listening on 127.0.0.1:";
 
@@ -62,6 +63,14 @@ pub(crate) struct Start {
     pub(crate) said: Vec<String>,
     /// What it found on disk: the entries of its data directory and their bytes.
     pub(crate) found: Vec<(String, u64)>,
+}
+
+impl Bounds {
+    /// Without a limit the group gets four thirds of the budget, in whole MiB.
+    pub(crate) fn new(memory_bytes: u64, limit_bytes: Option<u64>) -> Self {
+        let four_thirds = (memory_bytes / 3 * 4).next_multiple_of(MEBIBYTE);
+        Self { memory_bytes, limit_bytes: limit_bytes.unwrap_or(four_thirds) }
+    }
 }
 
 impl Member {
@@ -252,6 +261,22 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// `192M`, `1G`, `262144K` or a plain number, from 1 MiB.
+///
+/// # Errors
+/// Why it is not one of these.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((end, 'K')) => (&text[..end], 1024),
+        Some((end, 'M')) => (&text[..end], MEBIBYTE),
+        Some((end, 'G')) => (&text[..end], 1024 * MEBIBYTE),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes, or K, M, G of them")?;
+    let bytes = number.checked_mul(factor).ok_or("too large")?;
+    if bytes < MEBIBYTE { Err(String::from("less than 1M")) } else { Ok(bytes) }
 }
 
 /// The entries of a directory and the bytes of their blocks, the largest first.

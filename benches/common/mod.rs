@@ -3,7 +3,7 @@
 //!
 //! Nothing here measures. `side_by_side` compares servers under load, `size` looks at one server
 //! that holds much, `failover` at three members of which one is lost, `backlog` at one that holds a
-//! hundred times its memory.
+//! hundred times its memory, `adversaries` at one of which too much is wanted.
 
 pub(crate) mod client;
 pub(crate) mod clock;
