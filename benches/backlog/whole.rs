@@ -82,7 +82,9 @@ pub(crate) fn put_all(
     section: &mut Section,
 ) -> Fallible<Filled> {
     let progress = Progress::begin("put", jobs.count, member.watch());
-    let filled = fill(base::load(options, member), jobs, &progress)?;
+    let filled = fill(base::load(options, member), jobs, &progress);
+    section.figure("jobs put", progress.count());
+    let filled = filled?;
     section.figure("puts a second, mean", format!("{:.0}", progress.mean_rate()));
     report::puts(section, &progress, base, aims);
     section.figure("puts refused and sent again", filled.refused);
@@ -99,8 +101,9 @@ fn take_all(
 ) -> Fallible<()> {
     let mut taker = Taker::connect(member.address(), Judge::new(jobs), jobs, options.depth)?;
     let progress = Progress::begin("take", jobs.count, member.watch());
-    taker.take(jobs.count, &progress)?;
-    taker.settle()?;
+    let taken = taker.take(jobs.count, &progress).and_then(|()| taker.settle());
+    section.figure("jobs taken", progress.count());
+    taken?;
     section.figure("jobs taken a second, mean", format!("{:.0}", progress.mean_rate()));
     report::takes(section, &progress, base, aims);
     if matches!(jobs.variety(), Variety::Delays(_)) {
