@@ -15,7 +15,7 @@ use super::job::{Body, Job};
 use super::member::MemberFacts;
 use super::session::SessionFacts;
 use super::tube::{TubeFacts, TubeId};
-use super::{JobId, LogicalTime, MemberId, NextNumbers, Queue, SessionId};
+use super::{JobId, Limits, LogicalTime, MemberId, NextNumbers, Queue, SessionId};
 
 /// A piece of the state. The header is the first record of a checkpoint; the others follow in no
 /// particular order.
@@ -46,6 +46,7 @@ pub struct Header {
     pub(super) next: NextNumbers,
     pub(super) totals: Totals,
     pub(super) chain: Chain,
+    pub(super) limits: Limits,
     pub(super) lengths: Lengths,
 }
 
@@ -175,6 +176,7 @@ impl Queue {
             next: self.next,
             totals: self.totals,
             chain: self.chain,
+            limits: self.limits,
             lengths: self.lengths(),
         }
     }

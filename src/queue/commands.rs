@@ -27,7 +27,8 @@ impl Queue {
         self.tube_mut(tube).facts.total_jobs += 1;
         // A job without time to run would be lost the moment it is taken.
         let ttr = new.ttr.max(1);
-        let waiter = if new.delay == 0 { self.next_waiter(tube) } else { None };
+        let is_handed_out = new.delay == 0 && self.has_room();
+        let waiter = if is_handed_out { self.next_waiter(tube) } else { None };
         let mut tallies = Tallies::default();
         let state = match waiter {
             Some(by) => {
@@ -48,11 +49,12 @@ impl Queue {
 
     pub(super) fn reserve(&mut self, id: SessionId, wait: Wait, half_closed: bool) -> Outcome {
         self.mark_worker(id);
-        if let Some(job) = self.best_ready(id) {
+        let has_room = self.has_room();
+        if has_room && let Some(job) = self.best_ready(id) {
             return self.reserve_for(job, id);
         }
         let soon = self.deadline_is_soon(id);
-        if soon && !self.has_ready(id) {
+        if soon && !(has_room && self.has_ready(id)) {
             return Outcome::DeadlineSoon;
         }
         if half_closed {
@@ -71,6 +73,7 @@ impl Queue {
     pub(super) fn reserve_job(&mut self, id: SessionId, job: JobId) -> Outcome {
         match self.find_job(job).map(|job| job.state) {
             None | Some(JobState::Reserved { .. }) => Outcome::NotFound,
+            Some(_) if !self.has_room_for_held() => Outcome::OutOfMemory,
             Some(JobState::Ready | JobState::Delayed { .. } | JobState::Buried { .. }) => {
                 self.mark_worker(id);
                 self.reserve_for(job, id)
@@ -79,17 +82,18 @@ impl Queue {
     }
 
     /// `delete`: anybody may delete a job that is not reserved; else only its holder.
-    pub(super) fn delete(&mut self, id: SessionId, job: JobId) -> Outcome {
+    pub(super) fn delete(&mut self, id: SessionId, job: JobId, work: &mut Work) -> Outcome {
         let Some(found) = self.find_job(job) else {
             return Outcome::NotFound;
         };
-        if matches!(found.state, JobState::Reserved { by, .. } if by != id) {
+        let (tube, state) = (found.tube, found.state);
+        if matches!(state, JobState::Reserved { by, .. } if by != id) {
             return Outcome::NotFound;
         }
-        let tube = found.tube;
         self.warm(job);
         self.tube_mut(tube).facts.deletes += 1;
         self.remove_job(job);
+        self.serve_after(state, work);
         Outcome::Deleted
     }
 
@@ -112,11 +116,18 @@ impl Queue {
         } else {
             let until = self.after_seconds(delay);
             self.move_job(id, JobState::Delayed { until });
+            self.serve_next(work);
         }
         Outcome::Released
     }
 
-    pub(super) fn bury(&mut self, session: SessionId, id: JobId, priority: u32) -> Outcome {
+    pub(super) fn bury(
+        &mut self,
+        session: SessionId,
+        id: JobId,
+        priority: u32,
+        work: &mut Work,
+    ) -> Outcome {
         if !self.holds(session, id) {
             return Outcome::NotFound;
         }
@@ -125,6 +136,7 @@ impl Queue {
         let job = self.move_job(id, JobState::Buried { sequence });
         job.priority = priority;
         tally(&mut job.tallies.buries);
+        self.serve_next(work);
         Outcome::Buried
     }
 

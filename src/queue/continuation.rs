@@ -26,6 +26,8 @@ pub(super) enum Continuation {
     EndLives { member: MemberId, last: Incarnation },
     /// Jobs for the waiters of a member that is heard again.
     Return { member: MemberId },
+    /// Jobs for those who waited for room among the held ones: the limit was raised.
+    Serve,
 }
 
 /// How far a kick has come.
@@ -90,6 +92,11 @@ impl Queue {
                 }
                 Continuation::EndLives { member, last } => self.end_lives(*member, *last, work),
                 Continuation::Return { member } => self.return_on(*member, work),
+                Continuation::Serve => {
+                    let done = self.serve_on(work);
+                    self.serving = !done;
+                    done
+                }
             };
             if done {
                 self.continuations.remove(&id);

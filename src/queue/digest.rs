@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogicalTime, NextNumbers, Outcome, Queue, SessionId, Totals};
+use super::{Limits, LogicalTime, NextNumbers, Outcome, Queue, SessionId, Totals};
 
 /// The parameters of 64-bit FNV-1a (draft-eastlake-fnv).
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -27,6 +27,11 @@ impl Chain {
         self.add(session.member.0.rotate_left(32) ^ session.incarnation.0);
         self.add(session.connection.0);
         self.add(number.rotate_left(8) ^ kind);
+    }
+
+    /// The limits were changed.
+    pub(super) fn add_limits(&mut self, limits: &Limits) {
+        limits.all().into_iter().for_each(|limit| self.add(limit));
     }
 
     /// A batch was applied.
@@ -64,6 +69,7 @@ fn kind_and_number(outcome: &Outcome) -> (u64, u64) {
         Outcome::NotFound => (15, 0),
         Outcome::Waiting => (16, 0),
         Outcome::Deferred => (17, 0),
+        Outcome::OutOfMemory => (18, 0),
     }
 }
 

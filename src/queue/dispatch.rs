@@ -53,6 +53,7 @@ impl Queue {
                 self.hear(*member, *incarnation, *is_heard, work);
             }
             Part::Remove { member } => self.remove_member(*member, work),
+            Part::Limits { change } => self.change_limits(*change, work),
             Part::Ops { member, incarnation, first, ops } => {
                 let run = Run { member: *member, incarnation: *incarnation, first: *first, ops };
                 self.apply_run(&run, work, observer);
@@ -112,6 +113,10 @@ impl Queue {
         let outcome = match self.admit(id, op.turn) {
             Admission::Ignored => return,
             Admission::Deferred => Outcome::Deferred,
+            Admission::Refused => {
+                self.totals.count(&op.action);
+                Outcome::OutOfMemory
+            }
             Admission::Admitted => {
                 self.totals.count(&op.action);
                 self.carry_out(id, &op.action, work)
@@ -121,13 +126,15 @@ impl Queue {
         work.outcomes.insert(0, (id, outcome));
     }
 
-    /// Looks whether an op is in turn; the first one of a connection opens its session.
+    /// Looks whether an op is in turn; the first one of a connection opens its session, if there is
+    /// room for it.
     fn admit(&mut self, id: SessionId, turn: Turn) -> Admission {
         match self.sessions.get(&id).map(|session| &session.facts) {
             Some(facts) if facts.closing => Admission::Ignored,
             Some(facts) if facts.turn != turn || facts.is_held_up() => Admission::Deferred,
             Some(_) => Admission::Admitted,
             None if turn != Turn(0) => Admission::Deferred,
+            None if !self.admits(id) => Admission::Refused,
             None => {
                 self.open_session(id);
                 Admission::Admitted
@@ -146,11 +153,11 @@ impl Queue {
             Action::Ignore { tube } => self.ignore(id, tube),
             Action::Reserve { wait, half_closed } => self.reserve(id, *wait, *half_closed),
             Action::ReserveJob { job } => self.reserve_job(id, *job),
-            Action::Delete { job } => self.delete(id, *job),
+            Action::Delete { job } => self.delete(id, *job, work),
             Action::Release { job, priority, delay } => {
                 self.release(id, *job, (*priority, *delay), work)
             }
-            Action::Bury { job, priority } => self.bury(id, *job, *priority),
+            Action::Bury { job, priority } => self.bury(id, *job, *priority, work),
             Action::Touch { job } => self.touch(id, *job),
             Action::Kick { bound } => self.kick(id, *bound, work),
             Action::KickJob { job } => self.kick_job(*job, work),
@@ -165,6 +172,8 @@ impl Queue {
 enum Admission {
     Admitted,
     Deferred,
+    /// There are too many sessions to open one more.
+    Refused,
     /// The session has ended; nobody is there to be answered.
     Ignored,
 }

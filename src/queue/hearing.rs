@@ -87,8 +87,9 @@ impl Queue {
     }
 
     fn next_to_look_at(&self, id: MemberId) -> Option<(u64, SessionId)> {
-        // With nothing ready anywhere, ten thousand waiters need no look.
-        if self.job_counts.ready == 0 {
+        // With nothing ready anywhere, ten thousand waiters need no look; and without room they are
+        // served when there is some.
+        if self.job_counts.ready == 0 || !self.has_room() {
             return None;
         }
         let member = self.members.get(&id).expect("a member that returns is known");

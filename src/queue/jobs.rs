@@ -59,6 +59,7 @@ impl Queue {
         let (tube, priority, state) = (job.tube, job.priority, job.state);
         self.job_counts.hot_bytes += job.hot_bytes();
         self.places(tube).enter(id, priority, state);
+        self.look_at_tube(tube);
         assert!(self.jobs.insert(id, job), "{id:?} is not new");
     }
 
@@ -74,6 +75,7 @@ impl Queue {
         };
         places.leave(id, job.priority, from);
         places.enter(id, job.priority, to);
+        self.contended.look(job.tube, places.tube);
         job
     }
 
@@ -81,6 +83,7 @@ impl Queue {
     pub(super) fn remove_job(&mut self, id: JobId) {
         let job = self.jobs.remove(&id).expect("a job that is removed exists");
         self.places(job.tube).leave(id, job.priority, job.state);
+        self.look_at_tube(job.tube);
         self.job_counts.hot_bytes -= job.hot_bytes();
         if let Body::Cold(at) = job.body {
             self.cold.let_go(at);

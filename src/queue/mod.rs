@@ -5,8 +5,8 @@
 //!
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
 //! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
-//! for one entry), `member`, `session` and `tube` (how they come and go), `hearing` (members that
-//! fall silent), `jobs` (where jobs are), `cold` (those that are not in memory), `table` and `checkpoint` (how the
+//! for one entry), `member`, `session` and `tube` (how they come and go), `limits` (how many there may
+//! be), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in memory), `table` and `checkpoint` (how the
 //! state is copied while it changes), `restore` (how it comes back), `invariants` (what always
 //! holds), `digest` (how copies are compared).
 
@@ -22,6 +22,7 @@ mod hearing;
 mod invariants;
 mod job;
 mod jobs;
+mod limits;
 mod member;
 mod op;
 mod outcome;
@@ -50,11 +51,16 @@ use member::Member;
 use session::Session;
 use table::Table;
 use tube::{Tube, TubeFacts, TubeId};
+use waiting::Contended;
 
 pub use checkpoint::Record;
 pub use cold::{ColdInMemory, ColdJobs, Order, Place, Shelf};
 pub use counters::Counters;
 pub use job::{Body, ColdBody, Job};
+pub use limits::{
+    HELD_JOBS_MAX_DEFAULT, Limits, LimitsChange, SESSIONS_MAX_DEFAULT, TUBES_MAX_DEFAULT,
+    WATCHES_MAX_DEFAULT,
+};
 pub use member::Life;
 pub use op::{
     Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,
@@ -87,6 +93,7 @@ pub struct Queue {
     next: NextNumbers,
     totals: Totals,
     chain: Chain,
+    limits: Limits,
     members: Table<MemberId, Member>,
     tubes: Table<TubeId, Tube>,
     sessions: Table<SessionId, Session>,
@@ -99,6 +106,11 @@ pub struct Queue {
     tube_order: Vec<TubeId>,
     deadlines: Deadlines,
     job_counts: JobCounts,
+    /// Pairs of a session and a tube that it watches, without those with `default`.
+    watches: u64,
+    contended: Contended,
+    /// A continuation serves those who waited for room among the held jobs.
+    serving: bool,
     checkpoint: Option<Checkpoint>,
     /// Of which tube jobs are made cold next.
     cool_from: TubeId,
@@ -148,6 +160,7 @@ impl Queue {
             next: NextNumbers { job: 1, tube: 1, wait: 1, bury: 1, continuation: 1 },
             totals: Totals::default(),
             chain: Chain::default(),
+            limits: Limits::default(),
             members: Table::new(),
             tubes: Table::new(),
             sessions: Table::new(),
@@ -158,6 +171,9 @@ impl Queue {
             tube_order: Vec::new(),
             deadlines: Deadlines::default(),
             job_counts: JobCounts::default(),
+            watches: 0,
+            contended: Contended::default(),
+            serving: false,
             checkpoint: None,
             cool_from: TubeId::DEFAULT,
         }

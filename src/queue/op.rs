@@ -7,6 +7,8 @@ use beanpole_protocol::TubeName;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::LimitsChange;
+
 /// A member of the cluster. Never used twice, not even after a removal.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -142,6 +144,11 @@ pub enum Part {
         first: OpNumber,
         /// Consecutive ops, shared with whoever may have to send them again.
         ops: Arc<[Op]>,
+    },
+    /// An operator changes the limits of what is not a job.
+    Limits {
+        /// Which of them, to what.
+        change: LimitsChange,
     },
 }
 

@@ -36,6 +36,8 @@ pub enum Outcome {
     JobKicked,
     Paused,
     NotFound,
+    /// A limit of what is not a job is reached (see [`Limits`](super::Limits)): nothing happened.
+    OutOfMemory,
     /// The session is held up (see [`Turn`](super::Turn)): its turn is now one higher, and the
     /// real outcome follows.
     Waiting,

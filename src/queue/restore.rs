@@ -81,6 +81,7 @@ impl Queue {
         queue.next = header.next;
         queue.totals = header.totals;
         queue.chain = header.chain;
+        queue.limits = header.limits;
         queue.cold = cold;
         for record in records {
             queue.add_record(record)?;
@@ -97,6 +98,7 @@ impl Queue {
         queue.derive_jobs()?;
         queue.derive_waits()?;
         queue.check_continuations()?;
+        queue.derive_contended();
         queue.check_tubes()?;
         Ok(queue)
     }
@@ -192,6 +194,8 @@ impl Queue {
                 let tube = self.tubes.change(tube);
                 tube.ok_or(contradiction(item, "watches a tube that is not there"))?.watching += 1;
             }
+            let counted = facts.watched.iter().filter(|tube| **tube != TubeId::DEFAULT);
+            self.watches += counted.count() as u64;
         }
         Ok(())
     }
@@ -276,7 +280,7 @@ impl Queue {
         Ok(())
     }
 
-    fn check_continuations(&self) -> Result<(), RestoreError> {
+    fn check_continuations(&mut self) -> Result<(), RestoreError> {
         for (id, continuation) in self.continuations.iter() {
             let item = Item::Continuation(id.0);
             require(id.0 < self.next.continuation, item, "was not given out yet")?;
@@ -297,6 +301,10 @@ impl Queue {
                     let ending = ended.is_none_or(|session| session.facts.closing);
                     require(ending, item, "ends a session that has not closed")?;
                 }
+                Continuation::Serve => {
+                    let first = !std::mem::replace(&mut self.serving, true);
+                    require(first, item, "serves beside another")?;
+                }
                 Continuation::Kick { kick, .. } => {
                     require(kick.is_plausible(), item, "has a counter that is too large")?;
                 }
@@ -305,12 +313,20 @@ impl Queue {
         Ok(())
     }
 
+    fn derive_contended(&mut self) {
+        let ids: Vec<TubeId> = self.tubes.iter().map(|(id, _)| *id).collect();
+        for id in ids {
+            self.look_at_tube(id);
+        }
+    }
+
     fn check_tubes(&self) -> Result<(), RestoreError> {
         for (id, tube) in self.tubes.iter() {
             let item = Item::Tube(*id);
             require(*id == TubeId::DEFAULT || !tube.is_unused(), item, "is there for nothing")?;
             let idle = tube.first(Order::Ready).is_none() || self.first_waiter(*id).is_none();
-            require(tube.is_paused() || idle, item, "has ready jobs and waiters")?;
+            let excused = tube.is_paused() || !self.has_room();
+            require(excused || idle, item, "has ready jobs and waiters")?;
         }
         Ok(())
     }

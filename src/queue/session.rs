@@ -119,7 +119,9 @@ impl Queue {
     }
 
     pub(super) fn use_tube(&mut self, id: SessionId, name: &TubeName) -> Outcome {
-        let tube = self.tube_named(name);
+        let Some(tube) = self.tube_named(name) else {
+            return Outcome::OutOfMemory;
+        };
         self.tube_mut(tube).using += 1;
         let left = std::mem::replace(&mut self.session_mut(id).facts.used, tube);
         self.tube_mut(left).using -= 1;
@@ -128,11 +130,20 @@ impl Queue {
     }
 
     pub(super) fn watch(&mut self, id: SessionId, name: &TubeName) -> Outcome {
-        let tube = self.tube_named(name);
-        if !self.session(id).facts.watched.contains(&tube) {
-            self.session_mut(id).facts.watched.push(tube);
-            self.tube_mut(tube).watching += 1;
+        let there = self.tube_ids.get(name).copied();
+        let watched = &self.session(id).facts.watched;
+        if there.is_some_and(|tube| watched.contains(&tube)) {
+            return self.watching(id);
         }
+        if !self.has_room_for_watch(there) {
+            return Outcome::OutOfMemory;
+        }
+        let Some(tube) = self.tube_named(name) else {
+            return Outcome::OutOfMemory;
+        };
+        self.session_mut(id).facts.watched.push(tube);
+        self.tube_mut(tube).watching += 1;
+        self.watches += u64::from(tube != TubeId::DEFAULT);
         self.watching(id)
     }
 
@@ -146,9 +157,14 @@ impl Queue {
             return Outcome::NotIgnored;
         }
         let tube = self.session_mut(id).facts.watched.swap_remove(place);
-        self.tube_mut(tube).watching -= 1;
-        self.drop_if_unused(tube);
+        self.let_watched_go(tube);
         self.watching(id)
+    }
+
+    fn let_watched_go(&mut self, tube: TubeId) {
+        self.tube_mut(tube).watching -= 1;
+        self.watches -= u64::from(tube != TubeId::DEFAULT);
+        self.drop_if_unused(tube);
     }
 
     fn watching(&self, id: SessionId) -> Outcome {
@@ -191,8 +207,7 @@ impl Queue {
         // lets go of the used one after them.
         while !watched.is_empty() {
             let tube = watched.swap_remove(0);
-            self.tube_mut(tube).watching -= 1;
-            self.drop_if_unused(tube);
+            self.let_watched_go(tube);
         }
         self.tube_mut(used).using -= 1;
         self.drop_if_unused(used);

@@ -8,6 +8,7 @@
 //! - `! open = ...`: the member begins a new life, `! open 2000` leaves the earlier ones a grace in
 //!   milliseconds;
 //! - `! end`, `! silent`, `! heard` and `! remove`: what the log says of the member;
+//! - `! limit held 2`: a limit of what is not a job (`tubes`, `watches`, `held`, `sessions`);
 //! - `! member 2`: what follows is asked by another member;
 //! - `? stats-job 1 state pri = ready 10`: a read of the named statistics.
 //!
@@ -20,6 +21,7 @@ mod checkpoints;
 mod cold;
 mod commands;
 mod ledger;
+mod limits;
 mod members;
 mod random;
 mod script;

@@ -70,6 +70,8 @@ pub(super) struct Tube {
     pub(super) watching: u64,
     /// Sessions that wait for a job from it, those of lives that are over among them.
     pub(super) waiters: BTreeSet<Waiter>,
+    /// Its place among the contended tubes.
+    pub(super) contended: Option<u64>,
 }
 
 impl Recorded for Tube {
@@ -93,6 +95,7 @@ impl Tube {
             using: 0,
             watching: 0,
             waiters: BTreeSet::new(),
+            contended: None,
         }
     }
 
@@ -152,10 +155,13 @@ impl Queue {
         self.tubes.change(&id).expect("a tube that is referred to exists")
     }
 
-    /// The tube of that name, made if need be.
-    pub(super) fn tube_named(&mut self, name: &TubeName) -> TubeId {
+    /// The tube of that name, made if need be. `None`: there is no room for it.
+    pub(super) fn tube_named(&mut self, name: &TubeName) -> Option<TubeId> {
         if let Some(id) = self.tube_ids.get(name) {
-            return *id;
+            return Some(*id);
+        }
+        if !self.has_room_for_tube() {
+            return None;
         }
         let id = TubeId(self.next.tube);
         self.next.tube += 1;
@@ -163,7 +169,7 @@ impl Queue {
         assert!(self.tubes.insert(id, tube), "{id:?} is not new");
         self.tube_ids.insert(name.clone(), id);
         self.tube_order.push(id);
-        id
+        Some(id)
     }
 
     /// Ends the tube if nothing is left of it. Its counters and its pause end with it.
@@ -194,17 +200,19 @@ impl Queue {
             self.deadlines.remove(earlier.until, Timer::Pause(id));
         }
         self.deadlines.add(pause.until, Timer::Pause(id));
+        self.look_at_tube(id);
         if delay == 0 {
             self.end_pause(id, 0, work);
         }
         Outcome::Paused
     }
 
-    /// Hands the tube's ready jobs to those who wait, and ends the pause when that is done: not yet
+    /// Hands the tube's ready jobs to those who wait, as far as there is room, and ends the pause when that is done: not yet
     /// when only `moves_kept` of the work's moves are left. The tube counts as paused until then, so
     /// that nobody overtakes the waiters between two entries.
     pub(super) fn end_pause(&mut self, id: TubeId, moves_kept: u32, work: &mut Work) {
-        while let Some(waiter) = self.first_waiter(id)
+        while self.has_room()
+            && let Some(waiter) = self.first_waiter(id)
             && let Some(job) = self.first_ready(id)
         {
             if work.moves_left <= moves_kept {
@@ -215,5 +223,6 @@ impl Queue {
         }
         let ended = self.tube_mut(id).facts.pause.take().expect("a pause that ends was there");
         self.deadlines.remove(ended.until, Timer::Pause(id));
+        self.look_at_tube(id);
     }
 }

@@ -4,15 +4,20 @@
 //! over: whatever makes a job ready hands it over in the same apply (DESIGN D4). Waiters are served in
 //! the order in which they began to wait. Passed over is who belongs to a life that is over, for
 //! ever, and to a member that is not heard, for as long as it is not.
+//!
+//! But for one thing: as long as there is no room among the held jobs (see `limits`), nothing is
+//! handed out, and waiters and ready jobs meet in *contended* tubes. When a held job ends, the one
+//! who has waited longest over all of them gets the next.
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::cold::Order;
+use super::continuation::Continuation;
 use super::deadline::{Timer, warning_time};
-use super::job::{JobState, tally};
+use super::job::{Job, JobState, tally};
 use super::session::HeldUp;
-use super::tube::TubeId;
+use super::tube::{Tube, TubeId};
 use super::work::Work;
 use super::{
     ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Outcome, Queue, SessionId,
@@ -40,6 +45,11 @@ impl Waiter {
         SessionId { member, incarnation, connection }
     }
 
+    /// The least sequence among waiters of one tube.
+    fn least_sequence(waiters: &BTreeSet<Self>) -> Option<u64> {
+        firsts_of_lives(waiters).map(|first| first.sequence).min()
+    }
+
     /// Behind all of its life.
     fn last_of_life(self) -> Self {
         Self { sequence: u64::MAX, connection: ConnectionNumber(u64::MAX), ..self }
@@ -50,16 +60,117 @@ impl Waiter {
     }
 }
 
+/// The first waiter of each life, in order of the lives.
+fn firsts_of_lives(waiters: &BTreeSet<Waiter>) -> impl Iterator<Item = &Waiter> {
+    std::iter::successors(waiters.first(), |first| {
+        waiters.range((Excluded(first.last_of_life()), Unbounded)).next()
+    })
+}
+
+/// The tubes that are not paused and have both ready jobs and waiters, each by the least sequence
+/// of its waiters. Those who are passed over count, so that it does not change when a member falls
+/// silent: the longest wait in a tube may be shorter than its place here says, and never longer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Contended(BTreeSet<(u64, TubeId)>);
+
+impl Contended {
+    /// The tube, its ready jobs, its waiters or its pause may have changed.
+    pub(super) fn look(&mut self, id: TubeId, tube: &mut Tube) {
+        let is_contended =
+            !tube.waiters.is_empty() && !tube.is_paused() && tube.first(Order::Ready).is_some();
+        let since = if is_contended { Waiter::least_sequence(&tube.waiters) } else { None };
+        if since == tube.contended {
+            return;
+        }
+        if let Some(earlier) = tube.contended {
+            self.0.remove(&(earlier, id));
+        }
+        self.0.extend(since.map(|since| (since, id)));
+        tube.contended = since;
+    }
+}
+
 impl Queue {
+    pub(super) fn look_at_tube(&mut self, id: TubeId) {
+        let tube = self.tubes.change(&id).expect("a tube that is referred to exists");
+        self.contended.look(id, tube);
+    }
+
     /// Makes a job ready, or hands it to who waits for it.
     pub(super) fn make_ready(&mut self, id: JobId, work: &mut Work) {
         self.warm(id);
-        match self.next_waiter(self.job(id).tube) {
+        let Job { tube, state, .. } = *self.job(id);
+        match self.next_waiter(tube).filter(|_| self.has_room()) {
             Some(waiter) => self.hand_over(id, waiter, work),
             None => {
                 self.move_job(id, JobState::Ready);
+                self.serve_after(state, work);
             }
         }
+    }
+
+    /// Whether a ready job is handed out to who asks for one, or waits in its tube: there is room
+    /// among the held ones, and nobody who waited for that is still to be served first.
+    pub(super) fn has_room(&self) -> bool {
+        self.has_room_for_held() && !self.serving
+    }
+
+    /// A job has left `state`: if it was held, there may be room for the next.
+    pub(super) fn serve_after(&mut self, state: JobState, work: &mut Work) {
+        if matches!(state, JobState::Reserved { .. }) {
+            self.serve_next(work);
+        }
+    }
+
+    /// A held job has ended: serves who has waited longest for room, if there was none until now.
+    pub(super) fn serve_next(&mut self, work: &mut Work) {
+        if self.job_counts.reserved + 1 == self.limits.held_jobs && self.has_room() {
+            self.serve_one(work);
+        }
+    }
+
+    /// Serves those who waited for room, the longest first; true when nobody is left, or no room.
+    pub(super) fn serve_on(&mut self, work: &mut Work) -> bool {
+        while self.has_room_for_held()
+            && let Some(waiter) = self.longest_contender()
+        {
+            if work.is_used_up() {
+                return false;
+            }
+            let tubes = self.session(waiter).facts.watched.len();
+            work.spend(u32::try_from(tubes).unwrap_or(u32::MAX).saturating_add(1));
+            self.serve(waiter, work);
+        }
+        true
+    }
+
+    pub(super) fn begin_serving(&mut self) {
+        self.serving = true;
+        self.add_continuation(Continuation::Serve);
+    }
+
+    fn serve_one(&mut self, work: &mut Work) {
+        if let Some(waiter) = self.longest_contender() {
+            self.serve(waiter, work);
+        }
+    }
+
+    fn serve(&mut self, waiter: SessionId, work: &mut Work) {
+        let job = self.best_ready(waiter).expect("a contended tube has a ready job");
+        self.hand_over(job, waiter, work);
+    }
+
+    /// Who has waited longest in the contended tubes, and is not passed over.
+    fn longest_contender(&self) -> Option<SessionId> {
+        let mut longest: Option<Waiter> = None;
+        for (since, tube) in &self.contended.0 {
+            if longest.is_some_and(|waiter| waiter.sequence <= *since) {
+                break;
+            }
+            let first = self.first_heard_in(&self.tube(*tube).waiters);
+            longest = [longest, first].into_iter().flatten().min_by_key(|waiter| waiter.sequence);
+        }
+        longest.map(Waiter::session)
     }
 
     /// Who gets the next job of the tube at once: nobody while it is paused.
@@ -69,15 +180,12 @@ impl Queue {
 
     /// Who has waited longest for a job of the tube, paused or not, and is not passed over.
     pub(super) fn first_waiter(&self, tube: TubeId) -> Option<SessionId> {
-        let waiters = &self.tube(tube).waiters;
-        let mut longest: Option<Waiter> = None;
-        let mut next = waiters.first();
-        while let Some(first) = next {
-            let heard = self.first_heard(waiters, *first);
-            longest = [longest, heard].into_iter().flatten().min_by_key(|waiter| waiter.sequence);
-            next = waiters.range((Excluded(first.last_of_life()), Unbounded)).next();
-        }
-        longest.map(Waiter::session)
+        self.first_heard_in(&self.tube(tube).waiters).map(Waiter::session)
+    }
+
+    fn first_heard_in(&self, waiters: &BTreeSet<Waiter>) -> Option<Waiter> {
+        let firsts = firsts_of_lives(waiters);
+        firsts.filter_map(|first| self.first_heard(waiters, *first)).min_by_key(|it| it.sequence)
     }
 
     /// The first in the life of `first`, which is the first of them all, who is not passed over.
@@ -127,9 +235,10 @@ impl Queue {
         member.waiters.insert(sequence, id.connection);
         let session = self.sessions.change(&id).expect("an op's session is open");
         session.hold_up(HeldUp::Reserve { sequence, until });
-        for tube in &session.facts.watched {
-            let tube = self.tubes.change(tube).expect("a watched tube exists");
+        for id_of_tube in &session.facts.watched {
+            let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
             tube.waiters.insert(Waiter::new(id, sequence));
+            self.contended.look(*id_of_tube, tube);
         }
         if let Some(until) = until {
             self.deadlines.add(until, Timer::WaitOver(id));
@@ -148,9 +257,10 @@ impl Queue {
             return false;
         };
         session.facts.held_up = HeldUp::No;
-        for tube in &session.facts.watched {
-            let tube = self.tubes.change(tube).expect("a watched tube exists");
+        for id_of_tube in &session.facts.watched {
+            let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
             tube.waiters.remove(&Waiter::new(id, sequence));
+            self.contended.look(*id_of_tube, tube);
         }
         if let Some(until) = until {
             self.deadlines.remove(until, Timer::WaitOver(id));

@@ -80,6 +80,8 @@ pub(super) struct Line {
     pub numbered: bool,
     /// The state knows this connection.
     pub opened: bool,
+    /// Its last op was refused because there is no room for its session.
+    pub turned_down: bool,
     /// It is in the list of those that get replies after this batch.
     pub touched: bool,
     /// The task sleeps until something other than input happens.
@@ -139,6 +141,7 @@ impl Connection {
             pipeline: Pipeline::new(number),
             numbered: false,
             opened: false,
+            turned_down: false,
             touched: false,
             asleep: false,
             parked: None,

@@ -239,7 +239,7 @@ impl Hub {
             if !line.opened {
                 self.local.unopened.fetch_sub(1, Ordering::Relaxed);
             }
-            if !line.numbered {
+            if !line.numbered || line.turned_down {
                 self.local.never_opened.fetch_add(1, Ordering::Relaxed);
             }
             line.pipeline.forget_refused(&self.local);
@@ -275,8 +275,10 @@ impl Owner for Hub {
     fn before_op(&self, queue: &Queue, now: LogicalTime, number: ConnectionNumber) {
         let Some(connection) = self.find(number) else { return };
         connection.with_line(|line| {
-            line.pipeline.settle(queue, &self.context(number, now));
-            if !line.opened {
+            let context = self.context(number, now);
+            line.pipeline.settle(queue, &context);
+            line.turned_down = !queue.admits(context.session);
+            if !line.opened && !line.turned_down {
                 line.opened = true;
                 self.local.unopened.fetch_sub(1, Ordering::Relaxed);
             }

@@ -402,6 +402,7 @@ fn reply_of(outcome: Outcome) -> Reply {
         Outcome::JobKicked => Reply::JobKicked,
         Outcome::Paused => Reply::Paused,
         Outcome::NotFound => Reply::NotFound,
+        Outcome::OutOfMemory => Reply::OutOfMemory,
         Outcome::Waiting | Outcome::Deferred => {
             unreachable!("neither ends a command")
         }

@@ -41,6 +41,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::NotFound,
         Outcome::Waiting,
         Outcome::Deferred,
+        Outcome::OutOfMemory,
     ]
 }
 

@@ -6,6 +6,7 @@
 //! - A job has one holder until its time to run is over (P3).
 //! - A delayed job is not handed out before its time (P5), nor one that a grace keeps.
 //! - No op of a life that is over is applied, and no wait of a silent member ends with a job (D4).
+//! - At a limit nothing more of its kind begins, and nothing is refused below one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,6 +31,14 @@ pub(super) struct Ledger {
     last_job: u64,
     /// How many ops were applied.
     pub(super) applied: u64,
+    /// The limits and what there was of them, before the op that is being applied.
+    limits: Limits,
+    used: Limits,
+    /// Whether the session of that op was open, or is opened by it.
+    is_admitted: bool,
+    /// How many ops were refused, and how many were applied while ready jobs waited for room.
+    pub(super) refused: u64,
+    pub(super) held_back: u64,
     /// How many invariant checks the size of the state still excuses.
     unchecked: usize,
     /// All outcomes of the batch, in order.
@@ -104,7 +113,7 @@ impl Ledger {
                     }
                 }
             }
-            Part::Ops { .. } => {}
+            Part::Ops { .. } | Part::Limits { .. } => {}
         }
     }
 
@@ -161,6 +170,7 @@ impl Ledger {
         if queue.continuations.iter().any(|(_, kept)| matches!(kept, Continuation::Kick { .. })) {
             self.forget_delays();
         }
+        self.look_at_limits(queue);
     }
 
     /// A batch was applied; returns its outcomes.
@@ -181,6 +191,8 @@ impl Ledger {
     fn answer(&mut self, session: SessionId, action: &Action, outcome: &Outcome) {
         match (action, outcome) {
             (_, Outcome::Deferred) => {}
+            (_, Outcome::OutOfMemory) => self.refuse(action),
+            _ if !self.is_admitted => panic!("{outcome:?} for a session that has no room"),
             (_, Outcome::Waiting) => {
                 assert!(self.held_up.insert(session), "{session:?} waits twice");
             }
@@ -233,6 +245,32 @@ impl Ledger {
             ) => {}
             _ => panic!("{outcome:?} is no answer to {action:?}"),
         }
+    }
+
+    fn refuse(&mut self, action: &Action) {
+        let (limits, used) = (self.limits, self.used);
+        let is_full = match action {
+            _ if !self.is_admitted => true,
+            Action::Use { .. } => used.tubes >= limits.tubes,
+            Action::Watch { .. } => used.tubes >= limits.tubes || used.watches >= limits.watches,
+            Action::ReserveJob { .. } => used.held_jobs >= limits.held_jobs,
+            _ => false,
+        };
+        assert!(is_full, "{action:?} is refused: {used:?} of {limits:?}");
+        self.refused += 1;
+    }
+
+    /// Nothing that is at its limit has become more since the last look.
+    fn look_at_limits(&mut self, queue: &Queue) {
+        let (limits, used) = (queue.limits(), queue.limits_used());
+        // It may have been reached just before the limit was lowered.
+        for (place, used) in used.all().into_iter().enumerate() {
+            let allowed = [limits, self.limits, self.used].map(|it| it.all()[place]);
+            assert!(allowed.iter().any(|allowed| used <= *allowed), "{used}, not {allowed:?}");
+        }
+        (self.limits, self.used) = (limits, used);
+        let is_full = used.held_jobs >= limits.held_jobs;
+        self.held_back += u64::from(is_full && queue.contended != Contended::default());
     }
 
     fn end_wait(&mut self, session: SessionId, outcome: &Outcome) {
@@ -290,6 +328,8 @@ impl Ledger {
 impl Observer for Ledger {
     fn before_op(&mut self, queue: &Queue, session: SessionId) {
         self.finish_op();
+        self.look_at_limits(queue);
+        self.is_admitted = queue.admits(session);
         self.applied += 1;
         // Each op is checked while the state is small; else as often as the time allows.
         self.unchecked += 1;

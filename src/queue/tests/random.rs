@@ -3,7 +3,7 @@
 //! random slices while ops go on, then restored, and given the ops since the freeze once more; jobs of
 //! it are made cold at random.
 //! Outcomes, digests and chains are equal all the time. Members begin and end lives, with and without a
-//! grace, fall silent and are heard again, and are removed and replaced.
+//! grace, fall silent and are heard again, and are removed and replaced. Limits are small, and change.
 //!
 //! `BEANPOLE_SEED` repeats a run, `BEANPOLE_OPS` says how many ops are applied at least.
 
@@ -30,7 +30,7 @@ const MEMBERS: u64 = 3;
 /// What is removed stays in the table, and each record costs time.
 const MEMBERS_MAX: u64 = 16;
 
-const CONNECTIONS: u64 = 4;
+const CONNECTIONS: u64 = 5;
 const TUBES: [&str; 5] = ["default", "a", "b", "c", "d"];
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
@@ -113,7 +113,9 @@ impl World {
         let mut parts: Vec<Part> = Vec::new();
         for _ in 0..self.random.below(4) {
             let sender = self.random.pick(&[0, 1, 2]);
-            match self.random.below(40) {
+            match self.random.below(43) {
+                // Once at most: the ledger looks no closer.
+                40.. if parts.is_empty() => parts.push(self.limits(queue)),
                 0..3 if parts.is_empty() => {
                     parts = self.event(sender, queue);
                     parts.iter().for_each(|part| self.keep(part.clone()));
@@ -175,6 +177,24 @@ impl World {
             }
             _ => vec![self.open(sender)],
         }
+    }
+
+    /// Mostly so small that they are met. A crowd that waits gets room at once.
+    fn limits(&mut self, queue: &Queue) -> Part {
+        if queue.counters().current_waiting > 4 {
+            let change = LimitsChange { held_jobs: Some(100), ..LimitsChange::default() };
+            return Part::Limits { change };
+        }
+        let mut limit = |limits: &[u64]| {
+            if self.random.one_in(2) { Some(self.random.pick(limits)) } else { None }
+        };
+        let change = LimitsChange {
+            tubes: limit(&[0, 3, 4, 100]),
+            watches: limit(&[0, 3, 6, 100]),
+            held_jobs: limit(&[0, 1, 5, 100]),
+            sessions: limit(&[4, 10, 100, 100]),
+        };
+        Part::Limits { change }
     }
 
     fn open(&mut self, sender: usize) -> Part {
@@ -417,7 +437,7 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
     let mut ledger = Ledger::default();
     let (mut plain, mut replaced) = (Queue::new(), Queue::new());
     let mut walked = Checkpointed::new();
-    let mut returns = 0;
+    let (mut returns, mut servings) = (0, 0);
     while ledger.applied < ops {
         let batch = world.batch(&plain, &mut ledger);
         ledger.begin(&plain, &batch);
@@ -437,10 +457,14 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
         }
         walked.step(&mut world.random);
         returns += u64::from(is_returning(&plain));
+        servings += u64::from(plain.serving);
     }
     plain.check_invariants();
     assert!(walked.cooled > ops / 10, "only {} cold jobs", walked.cooled);
     walked.queue.check_invariants();
     assert!(walked.restores > ops / 5_000, "only {} restores", walked.restores);
     assert!(returns >= ops / 50_000, "only {returns} entries before all of a member were served");
+    assert!(ledger.refused > ops / 100, "only {} ops were refused", ledger.refused);
+    assert!(ledger.held_back > ops / 100, "room was scarce for {} ops only", ledger.held_back);
+    assert!(servings >= ops / 50_000, "only {servings} entries before all had room");
 }

@@ -79,6 +79,7 @@ impl Player {
             ["silent"] => self.apply(vec![Part::Hearing { member, incarnation, is_heard: false }]),
             ["heard"] => self.apply(vec![Part::Hearing { member, incarnation, is_heard: true }]),
             ["remove"] => self.apply(vec![Part::Remove { member }]),
+            ["limit", kind, limit] => self.apply(vec![limit_of(kind, number(limit))]),
             ["member", other] => {
                 self.change_member(MemberId(number(other)));
                 String::new()
@@ -181,6 +182,7 @@ impl Player {
                 let stats = self.queue.tube_stats(&name(tube), self.now);
                 stats.map_or("NOT_FOUND".into(), |stats| pick(&stats, keys))
             }
+            ["limits", keys @ ..] => pick(&self.queue.limits_used(), keys),
             ["stats", keys @ ..] => pick(&self.queue.counters(), keys),
             ["list-tubes"] => names(self.queue.tube_names()),
             ["list-tubes-watched", connection] => {
@@ -240,6 +242,19 @@ pub(super) fn action(command: &str) -> Action {
     }
 }
 
+fn limit_of(kind: &str, limit: u64) -> Part {
+    let mut change = LimitsChange::default();
+    let changed = match kind {
+        "tubes" => &mut change.tubes,
+        "watches" => &mut change.watches,
+        "held" => &mut change.held_jobs,
+        "sessions" => &mut change.sessions,
+        _ => panic!("not a limit: {kind}"),
+    };
+    *changed = Some(limit);
+    Part::Limits { change }
+}
+
 fn word(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Inserted { job } => format!("INSERTED {}", job.0),
@@ -259,6 +274,7 @@ fn word(outcome: &Outcome) -> String {
         Outcome::JobKicked => "KICKED".into(),
         Outcome::Paused => "PAUSED".into(),
         Outcome::NotFound => "NOT_FOUND".into(),
+        Outcome::OutOfMemory => "OUT_OF_MEMORY".into(),
         Outcome::Waiting => "waits".into(),
         Outcome::Deferred => "deferred".into(),
     }
