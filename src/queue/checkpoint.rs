@@ -22,7 +22,7 @@ use super::{JobId, Limits, LogicalTime, MemberId, NextNumbers, Queue, SessionId}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
     /// What there is one of.
-    Header(Header),
+    Header(Box<Header>),
     /// A member.
     Member(MemberId, MemberFacts),
     /// A tube, and what is with the store of cold jobs.
@@ -64,7 +64,7 @@ pub struct Lengths {
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     /// As of the freeze, until it is handed over.
-    header: Option<Header>,
+    header: Option<Box<Header>>,
 }
 
 /// What a record of a session or a tube takes, bytes: rather too much than too little.
@@ -84,7 +84,7 @@ impl Queue {
     /// When a checkpoint is under way.
     pub fn begin_checkpoint(&mut self) {
         assert!(self.checkpoint.is_none(), "a checkpoint is under way already");
-        self.checkpoint = Some(Checkpoint { header: Some(self.header()) });
+        self.checkpoint = Some(Checkpoint { header: Some(Box::new(self.header())) });
         self.members.freeze();
         self.tubes.freeze();
         self.sessions.freeze();
@@ -151,7 +151,7 @@ impl Queue {
         }
         let mut header = self.header();
         header.lengths.jobs = jobs.len() as u64;
-        let header = Record::Header(header);
+        let header = Record::Header(Box::new(header));
         let members = self.members.iter().map(|(id, member)| Record::Member(*id, member.facts));
         let tubes = self
             .tubes
