@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::client::{AskError, ask};
-use super::{ClusterStatus, PHASE_SERVING, Reply, Request, table};
+use super::{ClusterStatus, LimitsRequest, PHASE_SERVING, Reply, Request, table};
 use crate::cli::{ClusterArguments, ClusterCommand};
 use crate::config::{ConfigError, data_dir_of_server};
 
@@ -71,6 +71,10 @@ fn request(command: &ClusterCommand) -> Request {
         }
         ClusterCommand::Transfer { to } => Request::Transfer { to: *to },
         ClusterCommand::Check => Request::Check,
+        ClusterCommand::Limits { tubes, watches, held, sessions } => {
+            let (tubes, watches, held, sessions) = (*tubes, *watches, *held, *sessions);
+            Request::Limits(LimitsRequest { tubes, watches, held, sessions })
+        }
     }
 }
 
@@ -97,7 +101,7 @@ fn show(reply: &Reply, as_json: bool, out: &mut dyn Write) -> Result<bool, Comma
         writeln!(out, "{}", table::text(reply))?;
     }
     Ok(match reply {
-        Reply::Done { .. } | Reply::Status(_) => true,
+        Reply::Done { .. } | Reply::Status(_) | Reply::Limits(_) => true,
         Reply::Check { can_stop, .. } => *can_stop,
         Reply::Refused { .. } => false,
     })

@@ -64,6 +64,32 @@ pub enum Request {
     },
     /// Can this member be stopped without losing the majority?
     Check,
+    /// Change the limits of what is not a job, as far as they are named, and tell them.
+    Limits(LimitsRequest),
+}
+
+/// Which limits become what; those that are not named stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LimitsRequest {
+    /// Tubes, with `default`.
+    #[serde(default)]
+    pub tubes: Option<u64>,
+    /// Pairs of a session and a tube that it watches, without those with `default`.
+    #[serde(default)]
+    pub watches: Option<u64>,
+    /// Reserved jobs.
+    #[serde(default)]
+    pub held: Option<u64>,
+    /// Connections that have sent a command which changes something.
+    #[serde(default)]
+    pub sessions: Option<u64>,
+}
+
+impl LimitsRequest {
+    /// Whether no limit is named.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// What a member answers.
@@ -84,6 +110,8 @@ pub enum Reply {
         /// Why, for people.
         reason: String,
     },
+    /// The limits, and how much of them is used.
+    Limits(LimitsStatus),
     /// It is not done.
     Refused {
         /// Why, for people.
@@ -118,6 +146,25 @@ pub const PHASE_REPLAYING: &str = "replaying";
 pub const PHASE_SERVING: &str = "serving";
 /// The phase of a member that cannot reach a majority.
 pub const PHASE_NO_MAJORITY: &str = "no-majority";
+
+/// The limits of what is not a job, as one member has applied them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "each field is what `LimitsRequest` says of it")]
+pub struct LimitsStatus {
+    pub tubes: LimitStatus,
+    pub watches: LimitStatus,
+    pub held: LimitStatus,
+    pub sessions: LimitStatus,
+}
+
+/// One limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LimitStatus {
+    /// How many there may be.
+    pub limit: u64,
+    /// How many there are; more than the limit if it was lowered.
+    pub used: u64,
+}
 
 /// One member, as another sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{ClusterStatus, MemberStatus, PHASE_WAITING, Reply};
+use super::{ClusterStatus, LimitStatus, LimitsStatus, MemberStatus, PHASE_WAITING, Reply};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "-";
@@ -19,6 +19,7 @@ pub(super) fn text(reply: &Reply) -> String {
         Reply::Status(status) => status_text(status),
         Reply::Check { can_stop: true, reason } => format!("can be stopped: {reason}"),
         Reply::Check { can_stop: false, reason } => format!("cannot be stopped: {reason}"),
+        Reply::Limits(limits) => limits_text(limits),
         Reply::Refused { reason } => format!("refused: {reason}"),
     }
 }
@@ -42,6 +43,18 @@ fn status_text(status: &ClusterStatus) -> String {
     let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect();
     text.push_str(&aligned(&rows));
     text
+}
+
+fn limits_text(limits: &LimitsStatus) -> String {
+    let LimitsStatus { tubes, watches, held, sessions } = limits;
+    let row = |(name, LimitStatus { limit, used }): (&str, &LimitStatus)| {
+        [name.to_owned(), limit.to_string(), used.to_string()]
+    };
+    let limits = [("tubes", tubes), ("watches", watches), ("held", held), ("sessions", sessions)];
+    let rows: Vec<_> = std::iter::once(["OF", "LIMIT", "USED"].map(str::to_owned))
+        .chain(limits.into_iter().map(row))
+        .collect();
+    aligned(&rows)
 }
 
 fn cells(member: &MemberStatus, this_member: u64) -> [String; 8] {
@@ -157,6 +170,24 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
         };
         let expected = ["1*", "leader", "here", "-", "-", "-", "-", "-"];
         assert_eq!(cells(&member, 1), expected);
+    }
+
+    #[test]
+    fn limits_are_shown_beside_what_is_used() {
+        let status = |limit, used| LimitStatus { limit, used };
+        let limits = LimitsStatus {
+            tubes: status(100_000, 3),
+            watches: status(0, 0),
+            held: status(5, 7),
+            sessions: status(100_000, 12),
+        };
+        let expected = "\
+OF        LIMIT   USED
+tubes     100000  3
+watches   0       0
+held      5       7
+sessions  100000  12";
+        assert_eq!(text(&Reply::Limits(limits)), expected);
     }
 
     #[test]

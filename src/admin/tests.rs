@@ -81,6 +81,10 @@ fn messages_look_as_documented() {
         ),
         (Request::Transfer { to: None }, r#"{"do":"transfer","to":null}"#),
         (Request::Check, r#"{"do":"check"}"#),
+        (
+            Request::Limits(LimitsRequest { held: Some(7), ..LimitsRequest::default() }),
+            r#"{"do":"limits","tubes":null,"watches":null,"held":7,"sessions":null}"#,
+        ),
     ];
     for (request, json) in requests {
         assert_eq!(serde_json::to_string(&request).unwrap(), json);

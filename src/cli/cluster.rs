@@ -73,4 +73,19 @@ pub enum ClusterCommand {
     },
     /// Tell by exit status whether this member can be stopped without losing the majority
     Check,
+    /// Show the limits of tubes, watches, held jobs and sessions, after setting those that are named
+    Limits {
+        /// Tubes there may be, `default` among them
+        #[arg(long, value_name = "N")]
+        tubes: Option<u64>,
+        /// Pairs of a session and a tube other than `default` that it watches
+        #[arg(long, value_name = "N")]
+        watches: Option<u64>,
+        /// Jobs that may be reserved at a time
+        #[arg(long, value_name = "N")]
+        held: Option<u64>,
+        /// Connections that have sent a command which changes something
+        #[arg(long, value_name = "N")]
+        sessions: Option<u64>,
+    },
 }

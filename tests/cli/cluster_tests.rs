@@ -7,7 +7,7 @@ use crate::support::{Ended, Server, ServerOptions, Target, run_to_end};
 
 #[test]
 fn bad_usage_ends_with_5() {
-    for line in ["", "sing", "remove one", "status --data-dir a --config b", "status"] {
+    for line in ["", "sing", "remove one", "limits --held -1", "status"] {
         let ended = cluster(line);
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(5), ""), "{line}: {}", ended.stderr);
     }
@@ -24,7 +24,9 @@ fn help_goes_to_stdout() {
 #[test]
 fn a_member_that_is_not_there_ends_with_69() {
     let scratch = tempfile::tempdir().expect("a temporary directory can be made");
-    for command in ["init", "status", "add a:1", "remove 1", "replace 1 a:1", "transfer", "check"] {
+    let commands =
+        ["init", "status", "add a:1", "remove 1", "replace 1 a:1", "transfer", "check", "limits"];
+    for command in commands {
         let ended = cluster(&format!("{command} --data-dir {}", scratch.path().display()));
         assert_eq!(ended.code, Some(69), "{command}: {}", ended.stderr);
         assert!(ended.stderr.contains("admin.sock"), "{}", ended.stderr);
@@ -46,6 +48,45 @@ fn a_server_without_the_table_says_what_to_do() {
     }
     let ended = cluster(&format!("check --data-dir {}", data.display()));
     assert_eq!(ended.stdout, "cannot be stopped: it is the only voter\n");
+}
+
+#[test]
+fn limits_of_a_single_server_are_shown_and_set_and_kept() {
+    let scratch = tempfile::tempdir().expect("a temporary directory can be made");
+    let data = scratch.path().join("data");
+    let options = ServerOptions { data: Some(data.clone()), ..Default::default() };
+    let mut server = Server::start(Target::Beanpole, options);
+    let limits = |set: &str| {
+        let ended = cluster(&format!("limits {set} --data-dir {}", data.display()));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let cells = ended.stdout.lines().skip(1).flat_map(str::split_whitespace);
+        cells.map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    let mut client = server.connect();
+    assert_eq!(client.ask("watch a").expect("it serves"), "WATCHING 2");
+    let used = "tubes 100000 2 watches 500000 1 held 100000 0 sessions 100000 1";
+    assert_eq!(limits(""), used);
+    let used = "tubes 2 2 watches 1 1 held 0 0 sessions 100000 1";
+    assert_eq!(limits("--tubes 2 --watches 1 --held 0"), used);
+    for (command, reply) in [
+        ("use b", "OUT_OF_MEMORY"),
+        ("watch b", "OUT_OF_MEMORY"),
+        ("use a", "USING a"),
+        ("reserve-with-timeout 0", "TIMED_OUT"),
+    ] {
+        assert_eq!(client.ask(command).expect("it serves"), reply, "{command}");
+    }
+    assert_eq!(client.put("0 0 9", b"x").expect("it serves"), "INSERTED 1");
+    assert_eq!(client.ask("reserve-job 1").expect("it serves"), "OUT_OF_MEMORY");
+    drop(client);
+    server.restart();
+    let mut client = server.connect();
+    assert_eq!(limits("--sessions 0"), "tubes 2 2 watches 1 0 held 0 0 sessions 0 0");
+    assert_eq!(client.ask("use a").expect("it serves"), "OUT_OF_MEMORY");
+    client.send(b"stats\r\n").expect("it serves");
+    let stats = client.reply(std::time::Duration::from_secs(9)).expect("it serves");
+    let stats = String::from_utf8_lossy(&stats);
+    assert!(stats.contains("\ncurrent-connections: 1\n"), "{stats}");
 }
 
 #[test]

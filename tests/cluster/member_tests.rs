@@ -50,6 +50,23 @@ fn a_member_whose_disk_is_lost_is_replaced_under_load() {
 }
 
 #[test]
+fn limits_set_at_one_member_hold_at_all() {
+    let _alone = alone();
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let asked = cluster.follower_beside(leader);
+    let output = cluster_command(&cluster.data(asked), &["limits", "--tubes", "2"]).output();
+    let output = output.expect("it was built");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    cluster.wait_in_step();
+    for member in 0..3 {
+        let mut client = cluster.client(member);
+        assert_eq!(client.ask("use a").expect("it serves"), "USING a");
+        assert_eq!(client.ask("use b").expect("it serves"), "OUT_OF_MEMORY");
+    }
+}
+
+#[test]
 fn three_become_five_and_three_again_and_any_two_of_five_may_die() {
     let _alone = alone();
     let mut cluster = Cluster::start(3);
@@ -107,7 +124,7 @@ fn a_removed_members_clients_are_gone_before_their_jobs_come_back() {
     let mut resting = cluster.client(removed);
     expect(&mut resting, "list-tube-used", "USING default");
     let mut collector = cluster.client(leader);
-    collector.send(b"reserve\r\n").expect("the member serves");
+    collector.send(b"reserve").expect("the member serves");
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| cluster.change(leader, &request));
         assert_eq!(next(&mut collector), reserved, "{}", cluster.logs());

@@ -15,11 +15,11 @@ use super::messages::{self, WelcomeMessage, kind};
 use super::presence;
 use super::{Cluster, Standing, contact};
 use crate::admin::{
-    Administrator, ClusterStatus, Contact, MemberStatus, PHASE_NO_MAJORITY, PHASE_REPLAYING,
-    PHASE_SERVING, REQUEST_LIMIT, Reply, Request, Role,
+    Administrator, ClusterStatus, Contact, LimitStatus, LimitsRequest, LimitsStatus, MemberStatus,
+    PHASE_NO_MAJORITY, PHASE_REPLAYING, PHASE_SERVING, REQUEST_LIMIT, Reply, Request, Role,
 };
 use crate::link::{self, Caller, Purpose};
-use crate::queue::{MemberId, Part};
+use crate::queue::{Limits, LimitsChange, MemberId, Part};
 
 /// How long a newcomer may take to answer.
 const JOIN_LIMIT: Duration = Duration::from_secs(3);
@@ -44,7 +44,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Why nothing, or not all, was done.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("nobody leads at this moment: is a majority of the members up?")]
     NoLeader,
     #[error("member {0} led, and hears no majority of the members: bring another one back first")]
@@ -108,6 +108,9 @@ impl Cluster {
             Request::Init => return Reply::Refused { reason: self.init_refusal().to_owned() },
             Request::Status => return Reply::Status(self.status().await),
             Request::Check => return self.check().await,
+            Request::Limits(change) if change.is_empty() => return self.limits_status(),
+            // A member that is alone has limits too.
+            Request::Limits(_) => self.ask_until_led(&request).await,
             _ if !self.meets_others() => Err(Refusal::NoTable),
             other => self.ask_until_led(&other).await,
         };
@@ -201,6 +204,10 @@ impl Cluster {
             Request::Remove { member } => self.remove(*member).await?,
             Request::Replace { member, address } => self.replace(*member, address).await?,
             Request::Transfer { to } => self.hand_over(*to).await?,
+            Request::Limits(limits) => {
+                self.set_limits(change_of(*limits)).await?;
+                return Ok(self.limits_status());
+            }
             Request::Init | Request::Status | Request::Check => {
                 unreachable!("these change nothing and are answered before")
             }
@@ -385,7 +392,7 @@ impl Cluster {
     }
 
     /// Puts a word of the leader's own into the log and waits for what it does.
-    async fn log_says(
+    pub(super) async fn log_says(
         &self,
         part: Part,
         what: &'static str,
@@ -513,6 +520,17 @@ impl Cluster {
         }
     }
 
+    fn limits_status(&self) -> Reply {
+        let (limits, used) = self.limits();
+        let status = |of: fn(&Limits) -> u64| LimitStatus { limit: of(&limits), used: of(&used) };
+        Reply::Limits(LimitsStatus {
+            tubes: status(|it| it.tubes),
+            watches: status(|it| it.watches),
+            held: status(|it| it.held_jobs),
+            sessions: status(|it| it.sessions),
+        })
+    }
+
     /// Whether the others are a majority without this member.
     async fn check(&self) -> Reply {
         let status = self.status().await;
@@ -535,6 +553,11 @@ impl Cluster {
         };
         Reply::Check { can_stop, reason }
     }
+}
+
+fn change_of(request: LimitsRequest) -> LimitsChange {
+    let LimitsRequest { tubes, watches, held, sessions } = request;
+    LimitsChange { tubes, watches, held_jobs: held, sessions }
 }
 
 /// A member that is further behind does not count as one that could carry on.

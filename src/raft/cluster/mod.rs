@@ -13,6 +13,7 @@ mod inbound;
 pub(super) mod join;
 mod leadership;
 mod lease;
+mod limits;
 mod lives;
 mod membership;
 mod messages;
