@@ -71,7 +71,7 @@ pub enum Request {
 /// Which limits become what; those that are not named stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LimitsRequest {
-    /// Tubes, with `default`.
+    /// Tubes, without `default`.
     #[serde(default)]
     pub tubes: Option<u64>,
     /// Pairs of a session and a tube that it watches, without those with `default`.

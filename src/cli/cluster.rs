@@ -75,7 +75,7 @@ pub enum ClusterCommand {
     Check,
     /// Show the limits of tubes, watches, held jobs and sessions, after setting those that are named
     Limits {
-        /// Tubes there may be, `default` among them
+        /// Tubes there may be beside `default`
         #[arg(long, value_name = "N")]
         tubes: Option<u64>,
         /// Pairs of a session and a tube other than `default` that it watches

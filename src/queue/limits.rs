@@ -25,7 +25,7 @@ pub const SESSIONS_MAX_DEFAULT: u64 = 100_000;
 /// The greatest numbers of four things; or how many there are of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Tubes, `default` among them, which exists at any limit.
+    /// Tubes. `default`, which exists at any limit, is not counted.
     pub tubes: u64,
     /// Pairs of a session and a tube that it watches. Those with `default` are not counted: each
     /// session begins with one, so that the limit of sessions bounds them.
@@ -90,7 +90,7 @@ impl Queue {
     /// How many there are of what is limited. More than the limits allow if they were lowered.
     pub fn limits_used(&self) -> Limits {
         Limits {
-            tubes: self.tubes.len() as u64,
+            tubes: self.tubes_used(),
             watches: self.watches,
             held_jobs: self.job_counts.reserved,
             sessions: self.sessions.len() as u64,
@@ -104,7 +104,11 @@ impl Queue {
     }
 
     pub(super) fn has_room_for_tube(&self) -> bool {
-        (self.tubes.len() as u64) < self.limits.tubes
+        self.tubes_used() < self.limits.tubes
+    }
+
+    fn tubes_used(&self) -> u64 {
+        self.tubes.len() as u64 - 1
     }
 
     /// Whether a session may watch one tube more.

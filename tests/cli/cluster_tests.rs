@@ -64,10 +64,10 @@ fn limits_of_a_single_server_are_shown_and_set_and_kept() {
     };
     let mut client = server.connect();
     assert_eq!(client.ask("watch a").expect("it serves"), "WATCHING 2");
-    let used = "tubes 100000 2 watches 500000 1 held 100000 0 sessions 100000 1";
+    let used = "tubes 100000 1 watches 500000 1 held 100000 0 sessions 100000 1";
     assert_eq!(limits(""), used);
-    let used = "tubes 2 2 watches 1 1 held 0 0 sessions 100000 1";
-    assert_eq!(limits("--tubes 2 --watches 1 --held 0"), used);
+    let used = "tubes 1 1 watches 1 1 held 0 0 sessions 100000 1";
+    assert_eq!(limits("--tubes 1 --watches 1 --held 0"), used);
     for (command, reply) in [
         ("use b", "OUT_OF_MEMORY"),
         ("watch b", "OUT_OF_MEMORY"),
@@ -81,7 +81,7 @@ fn limits_of_a_single_server_are_shown_and_set_and_kept() {
     drop(client);
     server.restart();
     let mut client = server.connect();
-    assert_eq!(limits("--sessions 0"), "tubes 2 2 watches 1 0 held 0 0 sessions 0 0");
+    assert_eq!(limits("--sessions 0"), "tubes 1 1 watches 1 0 held 0 0 sessions 0 0");
     assert_eq!(client.ask("use a").expect("it serves"), "OUT_OF_MEMORY");
     client.send(b"stats\r\n").expect("it serves");
     let stats = client.reply(std::time::Duration::from_secs(9)).expect("it serves");

@@ -55,7 +55,7 @@ fn limits_set_at_one_member_hold_at_all() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.leader();
     let asked = cluster.follower_beside(leader);
-    let output = cluster_command(&cluster.data(asked), &["limits", "--tubes", "2"]).output();
+    let output = cluster_command(&cluster.data(asked), &["limits", "--tubes", "1"]).output();
     let output = output.expect("it was built");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     cluster.wait_in_step();

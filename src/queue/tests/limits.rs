@@ -13,7 +13,7 @@ fn a_new_queue_has_the_documented_limits() {
 #[test]
 fn no_tube_is_made_beyond_the_limit_and_those_there_can_be_used() {
     play(
-        "! limit tubes 3
+        "! limit tubes 2
          1 use a = 1 USING a
          2 watch b = 2 WATCHING 2
          2 use c = 2 OUT_OF_MEMORY
@@ -24,7 +24,7 @@ fn no_tube_is_made_beyond_the_limit_and_those_there_can_be_used() {
          ? list-tubes = default a b
          ? list-tube-used 2 = a
          ? list-tubes-watched 2 = default b a
-         ? limits tubes watches = 3 2
+         ? limits tubes watches = 2 2
          2 ignore b = 2 WATCHING 2
          3 watch c = 3 WATCHING 2",
     );
