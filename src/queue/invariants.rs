@@ -37,6 +37,7 @@ impl Queue {
         assert_same(&"deadlines", &self.deadlines, &derived.deadlines);
         assert_same(&"counts of jobs", &self.job_counts, &derived.job_counts);
         assert_same(&"used of the limits", &self.limits_used(), &derived.limits_used());
+        assert_same(&"counts of tables", &self.tables, &derived.tables);
         assert_same(&"contended tubes", &self.contended, &derived.contended);
         assert_same(&"serving", &self.serving, &derived.serving);
     }

@@ -140,45 +140,55 @@ impl Places<'_> {
         }
     }
 
-    /// Puts a hot job where it is looked for; what is counted stays as it is.
+    /// Puts a hot job where it is looked for; what is counted of its state stays as it is.
     pub(super) fn list(&mut self, id: JobId, priority: u32, state: JobState) {
-        match state {
+        let now = match state {
             JobState::Ready => {
                 self.tube.ready.insert((priority, id));
+                self.tube.ready.len()
             }
             JobState::Reserved { by, deadline } => {
                 let holder = self.sessions.change(&by).expect("a holder is a session");
                 holder.held.insert((deadline, id));
                 self.deadlines.add(deadline, Timer::Expiry(id));
+                holder.held.len()
             }
             JobState::Delayed { until } => {
                 self.tube.delayed.insert((until, id));
                 self.deadlines.add(until, Timer::Delay(id));
+                self.tube.delayed.len()
             }
             JobState::Buried { sequence } => {
                 self.tube.buried.insert(sequence, id);
+                self.tube.buried.len()
             }
-        }
+        };
+        self.counts.orders += u64::from(now == 1);
     }
 
     pub(super) fn unlist(&mut self, id: JobId, priority: u32, state: JobState) {
-        match state {
+        let left = match state {
             JobState::Ready => {
                 self.tube.ready.remove(&(priority, id));
+                self.tube.ready.len()
             }
             JobState::Reserved { by, deadline } => {
                 let holder = self.sessions.change(&by).expect("a holder is a session");
                 holder.held.remove(&(deadline, id));
                 self.deadlines.remove(deadline, Timer::Expiry(id));
+                holder.held.len()
             }
             JobState::Delayed { until } => {
                 self.tube.delayed.remove(&(until, id));
                 self.deadlines.remove(until, Timer::Delay(id));
+                self.tube.delayed.len()
             }
             JobState::Buried { sequence } => {
                 self.tube.buried.remove(&sequence);
+                self.tube.buried.len()
             }
-        }
+        };
+        self.counts.orders -= u64::from(left == 0);
     }
 
     /// Remembers which cold job of an order comes first. Of the delayed ones that one alone has a

@@ -8,7 +8,7 @@
 //! for one entry), `member`, `session` and `tube` (how they come and go), `limits` (how many there may
 //! be), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in memory), `table` and `checkpoint` (how the
 //! state is copied while it changes), `restore` (how it comes back), `invariants` (what always
-//! holds), `digest` (how copies are compared).
+//! holds), `digest` (how copies are compared), `tables` (what all of it takes up in memory).
 
 mod checkpoint;
 mod cold;
@@ -30,6 +30,7 @@ mod reads;
 mod restore;
 mod session;
 mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tube;
@@ -50,6 +51,7 @@ use digest::Chain;
 use member::Member;
 use session::Session;
 use table::Table;
+use tables::TableCounts;
 use tube::{Tube, TubeFacts, TubeId};
 use waiting::Contended;
 
@@ -108,6 +110,7 @@ pub struct Queue {
     job_counts: JobCounts,
     /// Pairs of a session and a tube that it watches, without those with `default`.
     watches: u64,
+    tables: TableCounts,
     contended: Contended,
     /// A continuation serves those who waited for room among the held jobs.
     serving: bool,
@@ -145,7 +148,9 @@ impl Queue {
         let default = TubeFacts::new(TubeName::default_tube(), 0);
         queue.tube_ids.insert(default.name.clone(), TubeId::DEFAULT);
         queue.tube_order.push(TubeId::DEFAULT);
-        queue.tubes.insert(TubeId::DEFAULT, Tube::new(default));
+        let default = Tube::new(default);
+        queue.tables.add_name(&default);
+        queue.tubes.insert(TubeId::DEFAULT, default);
         queue
     }
 
@@ -172,6 +177,7 @@ impl Queue {
             deadlines: Deadlines::default(),
             job_counts: JobCounts::default(),
             watches: 0,
+            tables: TableCounts::default(),
             contended: Contended::default(),
             serving: false,
             checkpoint: None,

@@ -130,6 +130,7 @@ impl Queue {
             let TubeFacts { name, place, pause, .. } = &tube.facts;
             require(id.0 < self.next.tube, item, "was not given out yet")?;
             require(tube.facts.is_plausible(), item, "has a counter that is too large")?;
+            self.tables.add_name(tube);
             let new = self.tube_ids.insert(name.clone(), *id).is_none();
             require(new, item, "has the name of another")?;
             let place = usize::try_from(*place).ok().and_then(|place| order.get_mut(place));
@@ -262,6 +263,7 @@ impl Queue {
             };
             require(sequence < self.next.wait, item, "has not begun to wait yet")?;
             require(sequences.insert(sequence), item, "began to wait together with another")?;
+            self.tables.add_wait();
             if let Some(until) = until {
                 self.deadlines.add(until, Timer::WaitOver(*id));
             }
@@ -270,7 +272,7 @@ impl Queue {
             }
             for tube in &session.facts.watched {
                 let tube = self.tubes.change(tube).expect("watched tubes were checked");
-                tube.waiters.insert(Waiter::new(*id, sequence));
+                self.tables.add_waiter(tube, Waiter::new(*id, sequence));
             }
             let member = self.members.change(&id.member).expect("a session's member was checked");
             if member.facts.lives(id.incarnation) {

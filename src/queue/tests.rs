@@ -27,6 +27,7 @@ mod random;
 mod script;
 mod sessions;
 mod silence;
+mod tables;
 mod timers;
 mod tubes;
 

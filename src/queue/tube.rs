@@ -166,6 +166,7 @@ impl Queue {
         let id = TubeId(self.next.tube);
         self.next.tube += 1;
         let tube = Tube::new(TubeFacts::new(name.clone(), self.tube_order.len() as u64));
+        self.tables.add_name(&tube);
         assert!(self.tubes.insert(id, tube), "{id:?} is not new");
         self.tube_ids.insert(name.clone(), id);
         self.tube_order.push(id);
@@ -178,6 +179,7 @@ impl Queue {
             return;
         }
         let tube = self.tubes.remove(&id).expect("it was just looked at");
+        self.tables.remove_name(&tube);
         if let Some(pause) = tube.facts.pause {
             self.deadlines.remove(pause.until, Timer::Pause(id));
         }

@@ -235,9 +235,10 @@ impl Queue {
         member.waiters.insert(sequence, id.connection);
         let session = self.sessions.change(&id).expect("an op's session is open");
         session.hold_up(HeldUp::Reserve { sequence, until });
+        self.tables.add_wait();
         for id_of_tube in &session.facts.watched {
             let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
-            tube.waiters.insert(Waiter::new(id, sequence));
+            self.tables.add_waiter(tube, Waiter::new(id, sequence));
             self.contended.look(*id_of_tube, tube);
         }
         if let Some(until) = until {
@@ -257,9 +258,10 @@ impl Queue {
             return false;
         };
         session.facts.held_up = HeldUp::No;
+        self.tables.remove_wait();
         for id_of_tube in &session.facts.watched {
             let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
-            tube.waiters.remove(&Waiter::new(id, sequence));
+            self.tables.remove_waiter(tube, Waiter::new(id, sequence));
             self.contended.look(*id_of_tube, tube);
         }
         if let Some(until) = until {
