@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::ops::{Index, IndexMut};
 
 use bytes::Bytes;
@@ -15,7 +16,8 @@ use super::job::{Body, ColdBody, Job, JobState, URGENT_BELOW};
 use super::tube::{Tube, TubeId};
 use super::{JobId, Queue};
 
-/// The orders in which a tube's jobs are taken. A reserved job is in none, and never cold.
+/// The orders in which a tube's jobs are taken. A reserved job is in none, and never cold: only its
+/// body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     /// By priority.
@@ -34,6 +36,9 @@ pub struct Shelf {
     /// The order.
     pub order: Order,
 }
+
+/// How many held jobs, and sessions, are looked at in one go for bodies to make cold.
+const HELD_LOOKED_AT_MAX: u32 = 16 << 10;
 
 /// Where in its order a job is: a priority, a time or a sequence, and among equals the job's id.
 pub type Place = (u64, JobId);
@@ -56,6 +61,11 @@ pub trait ColdJobs: Debug + Send + Sync {
 
     /// Hands a job out. Its body may stay here, and can be read for as long as the job exists.
     fn take(&mut self, id: JobId) -> Option<Job>;
+
+    /// Takes in the bodies of jobs that stay hot, because they are held; none of them is empty. Says
+    /// where they are, in the same order: each can be read until it is [let go](Self::let_go), or its
+    /// job comes here with it.
+    fn keep(&mut self, bodies: Vec<(JobId, Bytes)>) -> Vec<ColdBody>;
 
     /// Reads a body that was not let go.
     fn body(&self, at: ColdBody) -> Bytes;
@@ -128,6 +138,9 @@ impl Job {
 impl Queue {
     /// Makes jobs cold, the ones that are needed last, until at least `bytes` of memory are free or
     /// none is left to choose. Returns how many bytes became free.
+    ///
+    /// Bodies of held jobs are taken for what is missing then: mostly they are deleted soon, and to
+    /// write them would be in vain. So they go when half of all other hot jobs is less than `bytes`.
     pub fn cool(&mut self, bytes: u64) -> u64 {
         let (mut chosen, mut freed) = (Vec::new(), 0);
         let from = self.cool_from;
@@ -139,7 +152,52 @@ impl Queue {
             self.choose_cold(tube, bytes, &mut chosen, &mut freed);
         }
         self.cool_jobs(chosen);
+        freed + self.cool_held(bytes.saturating_sub(freed))
+    }
+
+    /// Makes bodies of held jobs cold, until `bytes` are free, or enough jobs were looked at: another
+    /// call goes on there. Returns how many bytes became free.
+    fn cool_held(&mut self, bytes: u64) -> u64 {
+        if bytes == 0 || self.job_counts.spare_bytes == 0 {
+            return 0;
+        }
+        let (chosen, freed) = self.choose_held(bytes);
+        if chosen.is_empty() {
+            return 0;
+        }
+        let ids: Vec<JobId> = chosen.iter().map(|(id, _)| *id).collect();
+        let kept = self.cold.keep(chosen);
+        assert_eq!(kept.len(), ids.len(), "every body is kept");
+        for (id, at) in ids.into_iter().zip(kept) {
+            self.job_mut(id).body = Body::Cold(at);
+        }
+        self.job_counts.hot_bytes -= freed;
+        self.job_counts.spare_bytes -= freed;
         freed
+    }
+
+    fn choose_held(&mut self, bytes: u64) -> (Vec<(JobId, Bytes)>, u64) {
+        let (mut chosen, mut freed, mut looked_at) = (Vec::new(), 0, 0);
+        let (from, behind) = std::mem::take(&mut self.keep_from);
+        for (id, session) in self.sessions.range(from..) {
+            looked_at += 1;
+            let behind = if *id == from { Excluded(behind) } else { Unbounded };
+            for place in session.held.range((behind, Unbounded)) {
+                let job = self.job(place.1);
+                if let Body::Here(body) = &job.body
+                    && job.spare_bytes() > 0
+                {
+                    freed += job.spare_bytes();
+                    chosen.push((place.1, body.clone()));
+                }
+                looked_at += 1;
+                if freed >= bytes || looked_at >= HELD_LOOKED_AT_MAX {
+                    self.keep_from = (*id, *place);
+                    return (chosen, freed);
+                }
+            }
+        }
+        (chosen, freed)
     }
 
     /// Chooses of one tube the half that is needed last, of each order, until `bytes` would be free.
@@ -221,6 +279,10 @@ impl Queue {
 pub struct ColdInMemory {
     jobs: BTreeMap<JobId, Job>,
     places: BTreeSet<(Shelf, Place)>,
+    /// Of held jobs, each under a number of its own.
+    bodies: BTreeMap<u64, Bytes>,
+    /// How many there ever were.
+    kept: u64,
 }
 
 impl ColdJobs for ColdInMemory {
@@ -248,12 +310,22 @@ impl ColdJobs for ColdInMemory {
         Some(job)
     }
 
+    fn keep(&mut self, bodies: Vec<(JobId, Bytes)>) -> Vec<ColdBody> {
+        let keep = |(_, body): (JobId, Bytes)| {
+            self.kept += 1;
+            let length = u32::try_from(body.len()).expect("a body is shorter than 4 GiB");
+            self.bodies.insert(self.kept, body);
+            ColdBody { file: 0, offset: self.kept, length, crc: 0 }
+        };
+        bodies.into_iter().map(keep).collect()
+    }
+
     fn body(&self, at: ColdBody) -> Bytes {
-        unreachable!("no body was made cold here: {at:?}")
+        self.bodies.get(&at.offset).expect("a body is there until it is let go").clone()
     }
 
     fn let_go(&mut self, at: ColdBody) {
-        unreachable!("no body was made cold here: {at:?}")
+        assert!(self.bodies.remove(&at.offset).is_some(), "{at:?} is let go twice");
     }
 
     fn all(&self) -> Vec<(JobId, Job)> {

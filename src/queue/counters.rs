@@ -35,6 +35,8 @@ pub(super) struct JobCounts {
     pub(super) buried: u64,
     /// What the hot jobs take up in memory.
     pub(super) hot_bytes: u64,
+    /// What of that the bodies of held jobs do that may be made cold.
+    pub(super) spare_bytes: u64,
     /// Orders of tubes that have hot jobs, and sessions that hold any.
     pub(super) orders: u64,
 }

@@ -23,6 +23,7 @@ impl Queue {
         let hot_bytes = self.jobs.iter().map(|(_, job)| job.hot_bytes()).sum();
         derived.cool_jobs(self.cold.all().into_iter().map(|(id, _)| id).collect());
         derived.job_counts.hot_bytes = hot_bytes;
+        derived.job_counts.spare_bytes = self.jobs.iter().map(|(_, job)| job.spare_bytes()).sum();
         for ((id, kept), (_, derived)) in self.members.iter().zip(derived.members.iter()) {
             assert_same(id, kept, derived);
         }

@@ -51,6 +51,10 @@ pub struct ColdBody {
 /// by `benches/size`, rather too much than too little.
 const JOB_BYTES: u64 = 320;
 
+/// The shortest body of a held job that is worth a place on the disk, bytes: a shorter one would take
+/// up as much there for what goes with it.
+const KEPT_BODY_BYTES_MIN: u64 = 64;
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum JobState {
@@ -99,6 +103,17 @@ impl Job {
     /// Gives it another body, and returns the one it had.
     pub fn replace_body(&mut self, body: Body) -> Body {
         std::mem::replace(&mut self.body, body)
+    }
+
+    /// What a held job would take up less in memory if its body were cold, bytes.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        match (&self.state, &self.body) {
+            (JobState::Reserved { .. }, Body::Here(bytes)) => match bytes.len() as u64 {
+                0..KEPT_BODY_BYTES_MIN => 0,
+                length => length,
+            },
+            _ => 0,
+        }
     }
 
     /// What it takes up in memory, bytes.

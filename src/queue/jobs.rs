@@ -58,6 +58,7 @@ impl Queue {
     pub(super) fn insert_job(&mut self, id: JobId, job: Job) {
         let (tube, priority, state) = (job.tube, job.priority, job.state);
         self.job_counts.hot_bytes += job.hot_bytes();
+        self.job_counts.spare_bytes += job.spare_bytes();
         self.places(tube).enter(id, priority, state);
         self.look_at_tube(tube);
         assert!(self.jobs.insert(id, job), "{id:?} is not new");
@@ -66,7 +67,9 @@ impl Queue {
     /// Brings a job from its state into another.
     pub(super) fn move_job(&mut self, id: JobId, to: JobState) -> &mut Job {
         let job = self.jobs.change(&id).expect("a job that is moved exists");
+        self.job_counts.spare_bytes -= job.spare_bytes();
         let from = std::mem::replace(&mut job.state, to);
+        self.job_counts.spare_bytes += job.spare_bytes();
         let mut places = Places {
             tube: self.tubes.change(&job.tube).expect("a job's tube exists"),
             sessions: &mut self.sessions,
@@ -85,6 +88,7 @@ impl Queue {
         self.places(job.tube).leave(id, job.priority, job.state);
         self.look_at_tube(job.tube);
         self.job_counts.hot_bytes -= job.hot_bytes();
+        self.job_counts.spare_bytes -= job.spare_bytes();
         if let Body::Cold(at) = job.body {
             self.cold.let_go(at);
         }

@@ -117,6 +117,8 @@ pub struct Queue {
     checkpoint: Option<Checkpoint>,
     /// Of which tube jobs are made cold next.
     cool_from: TubeId,
+    /// Behind which of the held jobs bodies are made cold next.
+    keep_from: (SessionId, (LogicalTime, JobId)),
 }
 
 /// The next number of each kind. None is given twice.
@@ -182,6 +184,7 @@ impl Queue {
             serving: false,
             checkpoint: None,
             cool_from: TubeId::DEFAULT,
+            keep_from: Default::default(),
         }
     }
 

@@ -237,6 +237,7 @@ impl Queue {
                 }
             }
             self.job_counts.hot_bytes += job.hot_bytes();
+            self.job_counts.spare_bytes += job.spare_bytes();
             let mut places = Places {
                 tube,
                 sessions: &mut self.sessions,

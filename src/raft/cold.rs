@@ -89,6 +89,11 @@ impl ColdJobs for ColdRuns {
         Some(job(&found, body))
     }
 
+    fn keep(&mut self, bodies: Vec<(JobId, Bytes)>) -> Vec<ColdBody> {
+        let bodies = bodies.into_iter().map(|(id, body)| (id.0, body)).collect();
+        self.0.lock().seal_bodies(bodies).into_iter().map(cold_body).collect()
+    }
+
     fn body(&self, at: ColdBody) -> Bytes {
         or_end(self.0.lock().body(&pointer(at)))
     }
@@ -134,9 +139,13 @@ fn record(id: JobId, mut job: Job) -> runs::Record {
 fn job(found: &Found, body: BodyPointer) -> Job {
     let mut job: Job = encoding::decode("cold job", &found.facts)
         .expect("what passed its checksum is what was written");
-    let BodyPointer { file, offset, length, crc } = body;
-    job.replace_body(Body::Cold(ColdBody { file: file.0, offset, length, crc }));
+    job.replace_body(Body::Cold(cold_body(body)));
     job
+}
+
+fn cold_body(at: BodyPointer) -> ColdBody {
+    let BodyPointer { file, offset, length, crc } = at;
+    ColdBody { file: file.0, offset, length, crc }
 }
 
 fn pointer(at: ColdBody) -> BodyPointer {

@@ -17,6 +17,8 @@ struct Model {
     jobs: ColdInMemory,
     /// `None` for those that were let go.
     bodies: Vec<Option<Bytes>>,
+    /// How many of them came from held jobs.
+    held: u64,
 }
 
 impl ColdModel {
@@ -25,11 +27,31 @@ impl ColdModel {
         let model = self.0.lock();
         let mut jobs = ColdInMemory::default();
         jobs.store(model.jobs.all());
-        Self(Arc::new(Mutex::new(Model { jobs, bodies: model.bodies.clone() })))
+        let (bodies, held) = (model.bodies.clone(), model.held);
+        Self(Arc::new(Mutex::new(Model { jobs, bodies, held })))
+    }
+
+    /// How many bodies there ever were.
+    pub(super) fn bodies(&self) -> usize {
+        self.0.lock().bodies.len()
+    }
+
+    /// How many of them came from held jobs.
+    pub(super) fn held_bodies(&self) -> u64 {
+        self.0.lock().held
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.lock().jobs.all().len()
+    }
+}
+
+impl Model {
+    fn keep(&mut self, body: Bytes) -> ColdBody {
+        let length = u32::try_from(body.len()).expect("a small body");
+        let offset = self.bodies.len() as u64;
+        self.bodies.push(Some(body));
+        ColdBody { file: 7, offset, length, crc: 0 }
     }
 }
 
@@ -38,11 +60,7 @@ impl ColdJobs for ColdModel {
         let mut model = self.0.lock();
         for (_, job) in &mut jobs {
             if let Body::Here(bytes) = &job.body {
-                let bytes = bytes.clone();
-                let length = u32::try_from(bytes.len()).expect("a small body");
-                let offset = model.bodies.len() as u64;
-                model.bodies.push(Some(bytes));
-                job.body = Body::Cold(ColdBody { file: 7, offset, length, crc: 0 });
+                job.body = Body::Cold(model.keep(bytes.clone()));
             }
         }
         model.jobs.store(jobs);
@@ -58,6 +76,12 @@ impl ColdJobs for ColdModel {
 
     fn take(&mut self, id: JobId) -> Option<Job> {
         self.0.lock().jobs.take(id)
+    }
+
+    fn keep(&mut self, bodies: Vec<(JobId, Bytes)>) -> Vec<ColdBody> {
+        let mut model = self.0.lock();
+        model.held += bodies.len() as u64;
+        bodies.into_iter().map(|(_, body)| model.keep(body)).collect()
     }
 
     fn body(&self, at: ColdBody) -> Bytes {
@@ -169,4 +193,52 @@ fn a_reserved_job_is_never_made_cold() {
     );
     player.queue.cool(u64::MAX);
     assert_eq!(model.len(), 0);
+}
+
+/// As long as is worth it.
+const BODY: &str = "0123456789012345678901234567890123456789012345678901234567890123";
+
+#[test]
+fn a_held_jobs_body_is_cold_and_comes_back_with_the_job() {
+    let short = &BODY[1..];
+    let (player, model) = play_cold(&format!(
+        "1 put 5 0 1 {BODY} = 1 INSERTED 1
+         1 put 5 0 60 {short} = 1 INSERTED 2
+         2 reserve = 2 RESERVED 1 {BODY}
+         2 reserve = 2 RESERVED 2 {short}
+         ? peek 1 = FOUND 1 {BODY}
+         3 reserve = 3 waits
+         2 touch 1 = 2 TOUCHED
+         2 release 1 5 0 = 2 RELEASED, 3 RESERVED 1 {BODY}
+         3 bury 1 5 = 3 BURIED
+         ? peek-buried 3 = FOUND 1 {BODY}
+         3 kick 1 = 3 KICKED 1
+         3 reserve = 3 RESERVED 1 {BODY}
+         +1000
+         3 reserve = 3 RESERVED 1 {BODY}
+         3 delete 1 = 3 DELETED
+         2 delete 2 = 2 DELETED"
+    ));
+    assert_eq!(player.queue.hot_bytes(), 0);
+    let model = model.0.lock();
+    assert!(!model.bodies.is_empty(), "none was made cold");
+    assert!(model.bodies.iter().all(Option::is_none), "a body stays that nobody needs");
+}
+
+#[test]
+fn bodies_of_held_jobs_go_when_nothing_else_is_left_and_each_once() {
+    let (mut player, model) = cold_player();
+    for _ in 0..4 {
+        player.line(&format!("1 put 5 0 60 {BODY}"));
+    }
+    player.line("1 reserve");
+    player.line("2 reserve");
+    assert!(player.queue.cool(1) > 0);
+    assert_eq!((model.len(), model.bodies()), (1, 1));
+    player.queue.cool(u64::MAX);
+    assert_eq!((model.len(), model.bodies()), (2, 4));
+    let left = player.queue.hot_bytes();
+    assert_eq!(player.queue.cool(u64::MAX), 0);
+    assert_eq!(player.queue.hot_bytes(), left);
+    player.queue.check_invariants();
 }

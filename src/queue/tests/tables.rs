@@ -14,8 +14,10 @@ const SCENE: &str = "BEANPOLE_TABLES_SCENE";
 /// How far the estimate may be from what is measured.
 const RATIOS: std::ops::RangeInclusive<f64> = 0.7..=1.3;
 
-/// What to fill a queue with.
-const SCENES: [(&str, fn(&mut Filled)); 5] = [
+/// A name, and what to fill a queue with.
+type Scene = (&'static str, fn(&mut Filled));
+
+const SCENES: [Scene; 5] = [
     ("tubes with a job each", |filled| {
         for tube in 0..100_000 {
             filled.act(1, Action::Use { tube: filled.tube(tube) });

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::queue::Wait;
+use crate::queue::{Body, Wait};
 use crate::storage::sim::Crash;
 
 /// Ops that are asked for at once.
@@ -156,6 +156,38 @@ async fn cold_jobs_come_back_as_hot_ones_do() {
         let view = shown_by(&disk).await;
         ledger.audit(&view, "after the restart");
         assert!(view.jobs.len() > 300, "only {} jobs to compare", view.jobs.len());
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_held_jobs_are_on_the_disk_and_come_back() {
+    const JOBS: u64 = 100;
+    let disk = SimDisk::new();
+    let cold = |disk: &SimDisk| {
+        let limits = CheckpointLimits { log_bytes_min: u64::MAX, replay_ops_max: 30 };
+        let options = options(disk, TestClock::ticking(), limits);
+        OpenOptions { hot_bytes_max: Some(HOT_BYTES_MAX), ..options }
+    };
+    let body = |job: u64| vec![job as u8; 2000];
+    let member = Member::start(cold(&disk)).await.unwrap();
+    for job in 1..=JOBS {
+        member.act(put(0, body(job))).await;
+        let held = member.act(Action::ReserveJob { job: JobId(job) }).await;
+        assert!(matches!(held, Outcome::Reserved { .. }), "{held:?}");
+    }
+    until("a checkpoint of the end", || checkpoints(&disk).len() > 1).await;
+    let runs = disk.list(&data().join("runs")).unwrap();
+    assert!(!runs.is_empty(), "no body became cold");
+    let (crashed, killed) = (disk.crash(Crash::LoseAll), disk.kill());
+    member.stop().await;
+    for disk in [killed, crashed] {
+        let member = Member::start(cold(&disk)).await.unwrap();
+        for job in 1..=JOBS {
+            let taken = member.act(Action::ReserveJob { job: JobId(job) }).await;
+            let there = Body::Here(body(job).into());
+            assert_eq!(taken, Outcome::Reserved { job: JobId(job), body: there });
+        }
+        member.stop().await;
     }
 }
 

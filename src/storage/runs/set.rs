@@ -14,6 +14,9 @@ use super::sealed::Sealed;
 use super::state::{Live, RunState};
 use super::{BodyPointer, Group, Marks, Place, Record, RecordBody, RunError, RunOptions, RunUid};
 
+/// Where records stand that are there for their bodies alone. Nobody looks for them.
+const BODIES_GROUP: Group = Group { tube: 0, kind: u8::MAX };
+
 /// A record that nobody had taken when it was found. A merge that is published after that may move it
 /// and its body: then only [`RunSet::take`] still knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +127,37 @@ impl RunSet {
         self.add(run, live, None);
         self.submit_waiting();
         uid
+    }
+
+    /// Takes bodies in that belong to no record, each with an id: as if records had come with them and
+    /// been taken at once. Returns where they are, in the same order; each stays until it is let go,
+    /// or a record is sealed with it.
+    ///
+    /// # Panics
+    /// When there are none, one is empty, or an id is there twice.
+    pub fn seal_bodies(&mut self, bodies: Vec<(u64, Bytes)>) -> Vec<BodyPointer> {
+        let ids: Vec<u64> = bodies.iter().map(|(id, _)| *id).collect();
+        let mut live = Live::default();
+        let record = |(id, body): (u64, Bytes)| {
+            assert!(!body.is_empty(), "the body of {id} is empty");
+            live.add(u32::try_from(body.len()).expect("a body is shorter than 4 GiB"));
+            let place = Place { group: BODIES_GROUP, order: 0, id };
+            Record { place, facts: Bytes::new(), body: RecordBody::Given(body) }
+        };
+        let records = bodies.into_iter().map(record).collect();
+        let uid = self.next_uid();
+        let sealed = Sealed::new(uid, records);
+        let find = |id: &u64| {
+            let ordinal = sealed.find(*id).expect("it was just sealed");
+            sealed.records()[ordinal as usize].body
+        };
+        let places = ids.iter().map(find).collect();
+        let run = Arc::new(Run::sealed(uid, sealed));
+        let mut marks = Marks::new(run.records);
+        (0..run.records).for_each(|ordinal| marks.take(ordinal));
+        self.add(run, live, Some(marks));
+        self.submit_waiting();
+        places
     }
 
     /// Hands all sealed runs that wait over to the background writer: call it when there may be room

@@ -57,7 +57,8 @@ fn a_set_is_its_model_whatever_happens() {
 
 impl Play {
     fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(21) {
+            20 => self.seal_bodies(),
             0..3 => self.seal(),
             3..9 => self.take_first(),
             9..11 => self.take_any(),
@@ -98,6 +99,28 @@ impl Play {
         self.bench.set.seal(records);
         if self.random.below(2) == 0 {
             self.bench.settle();
+        }
+    }
+
+    fn seal_bodies(&mut self) {
+        let mut given = Vec::new();
+        for _ in 0..=self.random.below(30) {
+            self.model.next_id += 1;
+            let body = self.body();
+            if !body.is_empty() {
+                given.push((self.model.next_id, body));
+            }
+        }
+        // In whatever order they come.
+        given.reverse();
+        if given.is_empty() {
+            return;
+        }
+        let places = self.bench.set.seal_bodies(given.clone());
+        for ((id, body), at) in given.into_iter().zip(places) {
+            assert_eq!(self.bench.set.find(id).unwrap(), None);
+            assert_eq!(self.bench.set.body(&at).unwrap(), body);
+            self.model.held.push((id, at, body));
         }
     }
 
