@@ -71,6 +71,7 @@ fn request(command: &ClusterCommand) -> Request {
         }
         ClusterCommand::Transfer { to } => Request::Transfer { to: *to },
         ClusterCommand::Check => Request::Check,
+        ClusterCommand::Memory => Request::Memory,
         ClusterCommand::Limits { tubes, watches, held, sessions } => {
             let (tubes, watches, held, sessions) = (*tubes, *watches, *held, *sessions);
             Request::Limits(LimitsRequest { tubes, watches, held, sessions })
@@ -101,7 +102,7 @@ fn show(reply: &Reply, as_json: bool, out: &mut dyn Write) -> Result<bool, Comma
         writeln!(out, "{}", table::text(reply))?;
     }
     Ok(match reply {
-        Reply::Done { .. } | Reply::Status(_) | Reply::Limits(_) => true,
+        Reply::Done { .. } | Reply::Status(_) | Reply::Limits(_) | Reply::Memory(_) => true,
         Reply::Check { can_stop, .. } => *can_stop,
         Reply::Refused { .. } => false,
     })

@@ -64,6 +64,8 @@ pub enum Request {
     },
     /// Can this member be stopped without losing the majority?
     Check,
+    /// Tell what this member has in memory.
+    Memory,
     /// Change the limits of what is not a job, as far as they are named, and tell them.
     Limits(LimitsRequest),
 }
@@ -110,6 +112,8 @@ pub enum Reply {
         /// Why, for people.
         reason: String,
     },
+    /// What the member has in memory.
+    Memory(MemoryStatus),
     /// The limits, and how much of them is used.
     Limits(LimitsStatus),
     /// It is not done.
@@ -146,6 +150,28 @@ pub const PHASE_REPLAYING: &str = "replaying";
 pub const PHASE_SERVING: &str = "serving";
 /// The phase of a member that cannot reach a majority.
 pub const PHASE_NO_MAJORITY: &str = "no-majority";
+
+/// What one member has in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct MemoryStatus {
+    /// What it may have, bytes.
+    pub budget: u64,
+    /// What its process has, as the kernel counts it, bytes.
+    pub resident: u64,
+    /// What it counts itself, each with a limit.
+    pub shares: Vec<ShareStatus>,
+}
+
+/// A share of the budget.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct ShareStatus {
+    /// What it is for.
+    pub name: String,
+    /// How much may be in it, bytes.
+    pub limit: u64,
+    /// How much is, bytes.
+    pub used: u64,
+}
 
 /// The limits of what is not a job, as one member has applied them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

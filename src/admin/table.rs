@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{ClusterStatus, LimitStatus, LimitsStatus, MemberStatus, PHASE_WAITING, Reply};
+use super::{
+    ClusterStatus, LimitStatus, LimitsStatus, MemberStatus, MemoryStatus, PHASE_WAITING, Reply,
+    ShareStatus,
+};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "-";
@@ -20,6 +23,7 @@ pub(super) fn text(reply: &Reply) -> String {
         Reply::Check { can_stop: true, reason } => format!("can be stopped: {reason}"),
         Reply::Check { can_stop: false, reason } => format!("cannot be stopped: {reason}"),
         Reply::Limits(limits) => limits_text(limits),
+        Reply::Memory(memory) => memory_text(memory),
         Reply::Refused { reason } => format!("refused: {reason}"),
     }
 }
@@ -53,6 +57,22 @@ fn limits_text(limits: &LimitsStatus) -> String {
     let limits = [("tubes", tubes), ("watches", watches), ("held", held), ("sessions", sessions)];
     let rows: Vec<_> = std::iter::once(["OF", "LIMIT", "USED"].map(str::to_owned))
         .chain(limits.into_iter().map(row))
+        .collect();
+    aligned(&rows)
+}
+
+/// Mebibytes: in each share, of all shares, and of the process with what nobody counts.
+fn memory_text(memory: &MemoryStatus) -> String {
+    let MemoryStatus { budget, resident, shares } = memory;
+    let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let row = |name: &str, limit, used| [name.to_owned(), mebibytes(limit), mebibytes(used)];
+    let sum = |of: fn(&ShareStatus) -> u64| shares.iter().map(of).sum();
+    let rows: Vec<_> = std::iter::once(["OF", "LIMIT (MiB)", "USED (MiB)"].map(str::to_owned))
+        .chain(shares.iter().map(|share| row(&share.name, share.limit, share.used)))
+        .chain([
+            row("all that is counted", sum(|share| share.limit), sum(|share| share.used)),
+            row("the process", *budget, *resident),
+        ])
         .collect();
     aligned(&rows)
 }
@@ -170,6 +190,22 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
         };
         let expected = ["1*", "leader", "here", "-", "-", "-", "-", "-"];
         assert_eq!(cells(&member, 1), expected);
+    }
+
+    #[test]
+    fn memory_is_shown_by_share_with_the_sum_and_the_process() {
+        let share = |name: &str, limit, used| ShareStatus { name: name.to_owned(), limit, used };
+        let memory = MemoryStatus {
+            budget: 192 << 20,
+            resident: 100 << 20,
+            shares: vec![share("hot jobs", 50 << 20, 25 << 20), share("log", 10 << 20, 1 << 19)],
+        };
+        let expected = "OF                   LIMIT (MiB)  USED (MiB)\n\
+                        hot jobs             50.0         25.0\n\
+                        log                  10.0         0.5\n\
+                        all that is counted  60.0         25.5\n\
+                        the process          192.0        100.0";
+        assert_eq!(text(&Reply::Memory(memory)), expected);
     }
 
     #[test]

@@ -81,6 +81,7 @@ fn messages_look_as_documented() {
         ),
         (Request::Transfer { to: None }, r#"{"do":"transfer","to":null}"#),
         (Request::Check, r#"{"do":"check"}"#),
+        (Request::Memory, r#"{"do":"memory"}"#),
         (
             Request::Limits(LimitsRequest { held: Some(7), ..LimitsRequest::default() }),
             r#"{"do":"limits","tubes":null,"watches":null,"held":7,"sessions":null}"#,

@@ -73,6 +73,8 @@ pub enum ClusterCommand {
     },
     /// Tell by exit status whether this member can be stopped without losing the majority
     Check,
+    /// Show what this member has in memory, by share, and what it may have
+    Memory,
     /// Show the limits of tubes, watches, held jobs and sessions, after setting those that are named
     Limits {
         /// Tubes there may be beside `default`

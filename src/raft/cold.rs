@@ -38,11 +38,13 @@ impl Cooling {
     /// Looks after an entry whether too much is hot. While runs wait to be written, jobs stay hot:
     /// their memory would not be free.
     pub(super) fn look(&self, queue: &mut Queue) {
+        let cooled_bytes = self.hot_bytes_max / COOLED_SHARE;
         let hot_bytes_max = self.hot_bytes_max.saturating_sub(self.memory.squeeze());
-        let is_much = queue.hot_bytes() > hot_bytes_max;
-        if is_much && self.runs.with(|set| set.sealed_runs()) < SEALED_RUNS_MAX {
-            let cooled = queue.cool(self.hot_bytes_max / COOLED_SHARE);
-            self.memory.sealed.add(cooled);
+        let is_much = queue.hot_bytes() + queue.table_bytes() > hot_bytes_max;
+        // Where tables take up most of the share, few jobs at a time would make many small runs.
+        let is_worth_it = queue.hot_bytes() >= cooled_bytes;
+        if is_much && is_worth_it && self.runs.with(|set| set.sealed_runs()) < SEALED_RUNS_MAX {
+            self.memory.sealed.add(queue.cool(cooled_bytes));
         }
     }
 }

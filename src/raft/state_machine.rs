@@ -127,6 +127,11 @@ impl ReplicaState {
         }
     }
 
+    /// What is counted as hot jobs, bytes.
+    fn hot_bytes(&self) -> u64 {
+        self.queue.hot_bytes() + self.queue.table_bytes()
+    }
+
     fn look_at_memory(&mut self) {
         if let Some(cooling) = &self.cooling {
             cooling.look(&mut self.queue);
@@ -150,7 +155,7 @@ impl Replica {
         memory: Arc<Memory>,
         state: ReplicaState,
     ) -> Self {
-        memory.hot.set(state.queue.hot_bytes());
+        memory.hot.set(state.hot_bytes());
         let deadline = AtomicU64::new(deadline_of(&state.queue));
         let entry_at = AtomicU64::new(state.queue.now().0);
         let applied_index = AtomicU64::new(state.applied.map_or(0, |id| id.index));
@@ -278,11 +283,16 @@ impl Replica {
         }
     }
 
+    /// The budget, and how it stands.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Makes jobs cold if too many are hot. Says whether some are being written out.
     pub(super) fn look_at_memory(&self) -> bool {
         self.with_state(|state| {
             state.look_at_memory();
-            self.memory.hot.set(state.queue.hot_bytes());
+            self.memory.hot.set(state.hot_bytes());
             state.cooling.as_ref().is_some_and(Cooling::is_under_way)
         })
     }
@@ -304,7 +314,7 @@ impl Replica {
                 state.queue.apply(batch, &mut observer);
                 state.applied_ops += 1 + observer.ops;
                 state.look_at_memory();
-                self.memory.hot.set(state.queue.hot_bytes());
+                self.memory.hot.set(state.hot_bytes());
                 if let Some(life) = state.queue.life(signature.member) {
                     self.outbox.applied(life.incarnation, life.last);
                     if life.is_over && life.incarnation == signature.incarnation {

@@ -22,6 +22,7 @@ mod options;
 pub(super) mod peers;
 mod presence;
 mod pulse;
+mod report;
 
 use std::ops::Deref;
 use std::sync::Arc;
