@@ -142,6 +142,10 @@ impl Queue {
     /// Bodies of held jobs are taken for what is missing then: mostly they are deleted soon, and to
     /// write them would be in vain. So they go when half of all other hot jobs is less than `bytes`.
     pub fn cool(&mut self, bytes: u64) -> u64 {
+        if self.jobs.len() as u64 == self.job_counts.reserved {
+            // Else all tubes would be walked over in vain, after each entry when memory is short.
+            return self.cool_held(bytes);
+        }
         let (mut chosen, mut freed) = (Vec::new(), 0);
         let from = self.cool_from;
         for (id, tube) in self.tubes.range(from..).chain(self.tubes.range(..from)) {
