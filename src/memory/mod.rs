@@ -79,6 +79,8 @@ pub struct Memory {
     pub checkpoints: Share,
     /// Jobs should take up half of what they may.
     is_careful: AtomicBool,
+    /// Another member cannot write jobs out as fast as they come.
+    is_pressed: AtomicBool,
     /// What the process has beyond its budget, bytes.
     overrun: AtomicU64,
     /// How many wait for jobs to take up less.
@@ -143,6 +145,7 @@ impl Memory {
             runs: share("run files", RUNS_PERCENT, 0),
             checkpoints: share("checkpoints", CHECKPOINT_PERCENT, 0),
             is_careful: AtomicBool::new(false),
+            is_pressed: AtomicBool::new(false),
             overrun: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
@@ -192,6 +195,17 @@ impl Memory {
     /// From now on jobs should take up half of what they may, or all of it again.
     pub fn set_careful(&self, is_careful: bool) {
         self.is_careful.store(is_careful, Ordering::Relaxed);
+    }
+
+    /// Whether puts should slow down for the sake of another member, which cannot write jobs out as fast
+    /// as they come.
+    pub fn set_pressed(&self, is_pressed: bool) {
+        self.is_pressed.store(is_pressed, Ordering::Relaxed);
+    }
+
+    /// Whether puts should slow down.
+    pub fn is_pressed(&self) -> bool {
+        self.is_pressed.load(Ordering::Relaxed)
     }
 
     /// Whether half of what jobs may take up is free.

@@ -30,6 +30,9 @@ use crate::storage::wal::Wal;
 const RECENT_BYTES_MAX: u64 = 8 << 20;
 const RECENT_PART: u64 = 2;
 
+/// How much more recent entries may hold that are not applied.
+const BEHIND_TIMES: usize = 4;
+
 /// What one read takes from the log, bytes (at least one entry comes back).
 const READ_BYTES_MAX: usize = 2 << 20;
 
@@ -335,6 +338,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         };
         let unneeded = shared.applied.load(Ordering::Relaxed).min(state.synced);
         state.shrink(unneeded, self.shared.recent_bytes_max);
+        // Applying may be far behind: it reads the log then.
+        let synced = state.synced;
+        state.shrink(synced, self.shared.recent_bytes_max * BEHIND_TIMES);
         let truncations = state.truncations;
         drop(state);
         if let Some(anchor) = shared.clock.due_anchor() {

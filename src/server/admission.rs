@@ -21,6 +21,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// How often a put finds that others were admitted meanwhile, before it is refused alone: 10 s.
 pub(super) const PATIENCES_MAX: u32 = 20;
 
+/// How long a put waits for the sake of a member that is slower than this one.
+pub(super) const SLOWDOWN: Duration = Duration::from_millis(20);
+
 /// What a job takes up beside its body until it is counted as a hot one, bytes.
 const JOB_BYTES: u64 = 512;
 
@@ -63,8 +66,12 @@ impl Admission {
         }
     }
 
-    /// Judges a put with a body of so many bytes. It is counted from the moment it is on its way.
-    pub(super) fn judge(&self, body_bytes: usize) -> Verdict {
+    /// Judges a put with a body of so many bytes that has waited for so long. It is counted from the
+    /// moment it is on its way.
+    pub(super) fn judge(&self, body_bytes: usize, waited: Duration) -> Verdict {
+        if self.memory.is_pressed() && waited < SLOWDOWN {
+            return Verdict::Waits;
+        }
         let room = self.memory.jobs_room();
         if self.refuses.load(Ordering::Relaxed) && room < self.memory.jobs_limit() / RESUME_PART {
             return Verdict::Refused;
@@ -102,6 +109,11 @@ impl Admission {
         self.wake(usize::MAX);
     }
 
+    /// How long a put waits before it is looked at again, when nobody says that there is room.
+    pub(super) fn patience(&self) -> Duration {
+        if self.memory.is_pressed() { SLOWDOWN } else { PATIENCE }
+    }
+
     /// Wakes those whose turn it is, whenever there may be room. Never completes.
     pub(super) async fn run(&self) {
         loop {
@@ -127,6 +139,8 @@ mod tests {
     use super::*;
     use crate::memory::BUDGET_FLOOR_BYTES;
 
+    const NOT_YET: Duration = Duration::ZERO;
+
     fn full(has_disk: bool) -> (Arc<Memory>, Admission) {
         let memory = Arc::new(Memory::new(BUDGET_FLOOR_BYTES, has_disk));
         memory.hot.set(memory.jobs_limit());
@@ -135,8 +149,8 @@ mod tests {
 
     #[test]
     fn puts_wait_where_jobs_can_become_cold_and_are_refused_where_not() {
-        assert_eq!(full(true).1.judge(10), Verdict::Waits);
-        assert_eq!(full(false).1.judge(10), Verdict::Refused);
+        assert_eq!(full(true).1.judge(10, NOT_YET), Verdict::Waits);
+        assert_eq!(full(false).1.judge(10, NOT_YET), Verdict::Refused);
     }
 
     #[test]
@@ -145,11 +159,22 @@ mod tests {
         admission.give_up();
         let resumed = memory.jobs_limit() / RESUME_PART;
         memory.hot.set(memory.jobs_limit() - resumed + 1);
-        assert_eq!(admission.judge(10), Verdict::Refused);
+        assert_eq!(admission.judge(10, NOT_YET), Verdict::Refused);
         memory.hot.set(memory.jobs_limit() - resumed);
-        assert_eq!((admission.judge(10), admission.admitted()), (Verdict::Admitted, 1));
+        assert_eq!((admission.judge(10, NOT_YET), admission.admitted()), (Verdict::Admitted, 1));
         memory.hot.set(memory.jobs_limit());
-        assert_eq!(admission.judge(10), Verdict::Waits);
+        assert_eq!(admission.judge(10, NOT_YET), Verdict::Waits);
+    }
+
+    #[test]
+    fn puts_slow_down_for_another_member_and_are_not_refused() {
+        let memory = Arc::new(Memory::new(BUDGET_FLOOR_BYTES, true));
+        let admission = Admission::new(Arc::clone(&memory));
+        memory.set_pressed(true);
+        assert_eq!(admission.judge(10, NOT_YET), Verdict::Waits);
+        assert_eq!(admission.judge(10, SLOWDOWN), Verdict::Admitted);
+        memory.set_pressed(false);
+        assert_eq!(admission.judge(10, NOT_YET), Verdict::Admitted);
     }
 
     #[test]
@@ -157,7 +182,7 @@ mod tests {
         let memory = Arc::new(Memory::new(BUDGET_FLOOR_BYTES, true));
         let admission = Admission::new(Arc::clone(&memory));
         memory.queued.set(memory.jobs_limit() - JOB_BYTES - 10);
-        assert_eq!(admission.judge(10), Verdict::Admitted);
-        assert_eq!(admission.judge(11), Verdict::Waits);
+        assert_eq!(admission.judge(10, NOT_YET), Verdict::Admitted);
+        assert_eq!(admission.judge(11, NOT_YET), Verdict::Waits);
     }
 }

@@ -288,7 +288,7 @@ impl Connection {
             if held_up && !self.with_line(|line| self.is_full(line)) {
                 continue;
             }
-            match self.wait(&mut buffer, input, may_speak).await {
+            match self.wait(&mut buffer, input, may_speak, hub.admission().patience()).await {
                 Ok(Woken::InputEnded) => {
                     input = Input::Ended;
                     self.end_wait(&hub);
@@ -318,7 +318,9 @@ impl Connection {
                 None => (decoder.next_request(buffer), None),
             };
             let Some(request) = request else { break };
-            match dispatch::take_on(hub, &mut line, request) {
+            let waited =
+                patience.map_or(Duration::ZERO, |it| hub.uptime().saturating_sub(it.since));
+            match dispatch::take_on(hub, &mut line, request, waited) {
                 // The next one may find that there is too much already.
                 Taken::On if line.pipeline.awaits_bodies() => self.count(&mut line),
                 Taken::On => {}
@@ -394,6 +396,7 @@ impl Connection {
         buffer: &mut BytesMut,
         input: Input,
         may_speak: bool,
+        patience: Duration,
     ) -> io::Result<Woken> {
         let read_max = self.read_bytes_max();
         let (reads, writes, parked) = {
@@ -408,7 +411,7 @@ impl Connection {
         let woken = async {
             match parked {
                 // In the end it has waited in vain.
-                true => drop(tokio::time::timeout(PATIENCE, self.wake.notified()).await),
+                true => drop(tokio::time::timeout(patience, self.wake.notified()).await),
                 false => self.wake.notified().await,
             }
         };

@@ -1,5 +1,7 @@
 //! What becomes of each request: an op for the log, a read, or an answer on the spot.
 
+use std::time::Duration;
+
 use beanpole_protocol::{Command, CommandName, Refusal, Reply, Request};
 use bytes::Bytes;
 
@@ -18,10 +20,10 @@ pub(super) enum Taken {
     Leave,
 }
 
-/// Takes on one request of the connection of `line`.
-pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request) -> Taken {
+/// Takes on one request of the connection of `line`, which has waited for so long.
+pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request, waited: Duration) -> Taken {
     if let Request::Command(Command::Put { body, .. }) = &request {
-        match hub.judge_put(body.len()) {
+        match hub.judge_put(body.len(), waited) {
             PutVerdict::Waits => return Taken::Not(request),
             PutVerdict::Refused(reply) => {
                 refuse_put(hub, line, reply);

@@ -152,12 +152,12 @@ impl Hub {
         }
     }
 
-    /// What becomes of a put with a body of so many bytes. Room on the disk is taken if it is admitted.
-    pub(super) fn judge_put(&self, body_bytes: usize) -> PutVerdict {
+    /// What becomes of a put with a body of so many bytes that has waited for so long. Room on the disk is taken if it is admitted.
+    pub(super) fn judge_put(&self, body_bytes: usize, waited: Duration) -> PutVerdict {
         if self.is_draining() {
             return PutVerdict::Refused(Reply::Draining);
         }
-        match self.admission.judge(body_bytes) {
+        match self.admission.judge(body_bytes, waited) {
             Verdict::Waits => PutVerdict::Waits,
             Verdict::Admitted if self.facts.storage.admits(body_bytes) => PutVerdict::Admitted,
             Verdict::Admitted | Verdict::Refused => PutVerdict::Refused(Reply::OutOfMemory),

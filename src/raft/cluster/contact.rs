@@ -46,6 +46,7 @@ pub(super) async fn run(cluster: Arc<Cluster>) {
             continue;
         };
         let ended = keep(&cluster, (leader, &address), &mut stall).await;
+        cluster.replica.memory().set_pressed(false);
         if let Err(error) = &ended {
             tracing::debug!(leader, %error, "lost touch with the leader");
             if error.is_end_of_process() {
@@ -117,6 +118,7 @@ async fn keep(
             leave(cluster, &mut reader, &mut writer).await?;
         }
         leaves &= pong.removed;
+        cluster.replica.memory().set_pressed(pong.leads && pong.slows);
         if pong.leads {
             cluster.clock.follow(pong.now);
             cluster.elections.heard(cluster.lease.tick());
@@ -191,7 +193,9 @@ async fn ping(
 ) -> Result<Pong, ContactError> {
     let (applied, chain) = cluster.replica.digest_to_tell(stood_at);
     let incarnation = cluster.life.signature().incarnation;
-    let ping = Ping { sent: cluster.lease.tick(), incarnation, applied, chain, steps_out };
+    let is_overfull = cluster.replica.memory().is_overfull();
+    let sent = cluster.lease.tick();
+    let ping = Ping { sent, incarnation, applied, chain, steps_out, is_overfull };
     writer.feed(kind::PING, 0, &messages::bytes(&ping));
     writer.flush().await?;
     let answer = reader.next_within(PONG_LIMIT).await?.ok_or(LinkError::Closed)?;

@@ -263,8 +263,20 @@ impl Cluster {
             self.presence.heard(member, self.lease.tick());
         }
         self.presence.digest(member, ping.applied, ping.chain);
+        // One that does not serve yet, or not any more, can fall behind without harm.
+        let presses = ping.is_overfull && leads && !ping.steps_out && self.is_open(member);
+        self.presence.presses(member, presses);
+        let slows =
+            self.replica.memory().is_overfull() || self.presence.is_pressed(self.lease.tick());
         let differs = leads && self.is_odd_one_out(member);
-        Pong { sent: ping.sent, now: self.clock.now(), leads, differs, removed }
+        Pong { sent: ping.sent, now: self.clock.now(), leads, slows, differs, removed }
+    }
+
+    /// Whether the present life of a member has been opened by the log.
+    fn is_open(&self, member: u64) -> bool {
+        self.replica.with_state(|state| {
+            state.queue.life(MemberId(member)).is_some_and(|life| !life.is_over)
+        })
     }
 
     /// As the leader: what everything committed up to now means for a reader.

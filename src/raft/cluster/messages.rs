@@ -119,6 +119,8 @@ pub(super) struct Ping {
     pub(super) chain: u64,
     /// Its disk has been full for a while: it does not get on, and wants to serve nobody.
     pub(super) steps_out: bool,
+    /// It cannot write jobs out as fast as they come: its copy waits for memory.
+    pub(super) is_overfull: bool,
 }
 
 /// The leader's answer to a ping.
@@ -130,6 +132,8 @@ pub(super) struct Pong {
     /// Whether the leader is the leader of a majority at this moment: if not, the answer proves
     /// nothing.
     pub(super) leads: bool,
+    /// A member that serves cannot write jobs out as fast as they come: puts should slow down.
+    pub(super) slows: bool,
     /// The member's digest is not that of the two others, which agree.
     pub(super) differs: bool,
     /// The member is not part of the cluster any more, or will not be in a moment: its clients must

@@ -33,6 +33,8 @@ struct Seen {
     /// It is being removed: it is told so, and gets no lease any more.
     is_leaving: bool,
     said_goodbye: bool,
+    /// It cannot write jobs out as fast as they come.
+    presses: bool,
     about: Option<About>,
     /// When something was last proposed on it.
     told_at: u64,
@@ -127,6 +129,17 @@ impl Presence {
     /// A member was heard.
     pub(super) fn heard(&self, member: u64, tick: u64) {
         self.members.lock().entry(member).or_default().heard_at = tick;
+    }
+
+    /// Whether a member cannot write jobs out as fast as they come.
+    pub(super) fn presses(&self, member: u64, presses: bool) {
+        self.members.lock().entry(member).or_default().presses = presses;
+    }
+
+    /// Whether there is such a member among those that are heard.
+    pub(super) fn is_pressed(&self, tick: u64) -> bool {
+        let is_heard = |seen: &Seen| tick.saturating_sub(seen.heard_at) < self.silent_ticks;
+        self.members.lock().values().any(|seen| seen.presses && is_heard(seen))
     }
 
     /// A member has ended on purpose, its clients answered and gone.

@@ -96,6 +96,7 @@ impl Pulse {
         if cluster.lease.heard(tick) {
             cluster.want_catch_up.notify_one();
         }
+        cluster.replica.memory().set_pressed(cluster.presence.is_pressed(tick));
         let words = cluster.words(tick);
         if !words.is_empty() {
             words.into_iter().for_each(|word| cluster.lanes.push_own(word));
