@@ -111,6 +111,23 @@ impl ColdShelves {
         self.shelves.iter().map(|shelf| shelf.count).sum()
     }
 
+    /// Counts a job in that is on the shelf, where it is at `place`.
+    pub(super) fn add(&mut self, job: &Job, (shelf, place): (Shelf, Place)) {
+        self.urgent += u64::from(job.is_urgent());
+        let shelf = &mut self[shelf.order];
+        shelf.count += 1;
+        shelf.first = Some(shelf.first.map_or(place, |first| first.min(place)));
+    }
+
+    /// Counts the jobs of others in.
+    pub(super) fn add_all(&mut self, others: &Self) {
+        self.urgent += others.urgent;
+        for (shelf, other) in self.shelves.iter_mut().zip(&others.shelves) {
+            shelf.count += other.count;
+            shelf.first = shelf.first.into_iter().chain(other.first).min();
+        }
+    }
+
     /// Whether the numbers can be those of shelves.
     pub(super) fn is_plausible(&self) -> bool {
         let sound = |shelf: &ColdShelf| (shelf.count > 0) == shelf.first.is_some();
@@ -262,6 +279,11 @@ impl Queue {
         places.list(id, job.priority, job.state);
         self.job_counts.hot_bytes += job.hot_bytes();
         assert!(self.jobs.insert(id, job), "{id:?} was hot and cold");
+    }
+
+    /// Another store takes the place of the one for cold jobs, and has the same jobs.
+    pub fn set_cold(&mut self, cold: Box<dyn ColdJobs>) {
+        self.cold = cold;
     }
 
     /// What the hot jobs take up in memory, bytes.

@@ -6,9 +6,10 @@
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
 //! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
 //! for one entry), `member`, `session` and `tube` (how they come and go), `limits` (how many there may
-//! be), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in memory), `table` and `checkpoint` (how the
-//! state is copied while it changes), `restore` (how it comes back), `invariants` (what always
-//! holds), `digest` (how copies are compared), `tables` (what all of it takes up in memory).
+//! be), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in
+//! memory), `table` and `checkpoint` (how the state is copied while it changes), `restore` and
+//! `loading` (how it comes back), `invariants` (what always holds), `digest` (how copies are
+//! compared), `tables` (what all of it takes up in memory).
 
 mod checkpoint;
 mod cold;
@@ -23,6 +24,7 @@ mod invariants;
 mod job;
 mod jobs;
 mod limits;
+mod loading;
 mod member;
 mod op;
 mod outcome;
@@ -63,6 +65,7 @@ pub use limits::{
     HELD_JOBS_MAX_DEFAULT, Limits, LimitsChange, SESSIONS_MAX_DEFAULT, TUBES_MAX_DEFAULT,
     WATCHES_MAX_DEFAULT,
 };
+pub use loading::HotLimit;
 pub use member::Life;
 pub use op::{
     Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,

@@ -12,13 +12,14 @@ use super::cold::{ColdJobs, Order};
 use super::continuation::Continuation;
 use super::deadline::{Timer, warning_time};
 use super::hearing::Hearing;
-use super::job::JobState;
+use super::job::{Job, JobState};
 use super::jobs::Places;
+use super::loading::{HotLimit, Loading};
 use super::member::{Member, Standing};
 use super::session::{HeldUp, Session};
 use super::tube::{Tube, TubeFacts, TubeId};
 use super::waiting::Waiter;
-use super::{Incarnation, JobId, LogicalTime, MemberId, Queue, SessionId};
+use super::{Incarnation, JobId, LogicalTime, MemberId, NextNumbers, Queue, SessionId};
 
 /// Numbers above this are not believed: a counter that starts below it does not overflow.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -72,6 +73,21 @@ impl Queue {
         records: impl Iterator<Item = Record>,
         cold: Box<dyn ColdJobs>,
     ) -> Result<Self, RestoreError> {
+        let unlimited =
+            HotLimit { bytes_max: u64::MAX, cooled_bytes: 0, before_cooling: &mut || {} };
+        Self::restore_within(records, cold, unlimited)
+    }
+
+    /// As [`restore`](Self::restore); jobs that are too many to be hot are made cold as they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore).
+    pub fn restore_within(
+        records: impl Iterator<Item = Record>,
+        cold: Box<dyn ColdJobs>,
+        limit: HotLimit<'_>,
+    ) -> Result<Self, RestoreError> {
         let mut records = records;
         let Some(Record::Header(header)) = records.next() else {
             return Err(RestoreError::NoHeader);
@@ -83,14 +99,19 @@ impl Queue {
         queue.chain = header.chain;
         queue.limits = header.limits;
         queue.cold = cold;
+        let mut loading = Loading::new(limit);
         for record in records {
+            loading.look_at(&queue, &record)?;
             queue.add_record(record)?;
+            loading.cool(&mut queue)?;
         }
-        let found = queue.lengths();
+        let mut found = queue.lengths();
+        found.jobs += loading.cooled_jobs();
         if found != header.lengths {
             return Err(RestoreError::Incomplete { announced: header.lengths, found });
         }
         check_numbers(&header)?;
+        loading.end(&mut queue)?;
         queue.derive_tubes()?;
         queue.derive_members()?;
         queue.derive_sessions()?;
@@ -221,8 +242,7 @@ impl Queue {
     fn derive_jobs(&mut self) -> Result<(), RestoreError> {
         for (id, job) in self.jobs.iter() {
             let item = Item::Job(*id);
-            require((1..self.next.job).contains(&id.0), item, "was not given out yet")?;
-            require(job.ttr > 0, item, "has no time to run")?;
+            check_job(&self.next, *id, job)?;
             let tube = self.tubes.change(&job.tube);
             let tube = tube.ok_or(contradiction(item, "is in a tube that is not there"))?;
             match job.state {
@@ -231,7 +251,6 @@ impl Queue {
                     require(self.sessions.contains(&by), item, "is held by nobody")?;
                 }
                 JobState::Buried { sequence } => {
-                    require(sequence < self.next.bury, item, "was not buried yet")?;
                     let alone = !tube.buried.contains_key(&sequence);
                     require(alone, item, "was buried together with another")?;
                 }
@@ -371,6 +390,17 @@ impl Queue {
     }
 }
 
+/// Holds a job against what needs nothing but the header.
+pub(super) fn check_job(next: &NextNumbers, id: JobId, job: &Job) -> Result<(), RestoreError> {
+    let item = Item::Job(id);
+    require((1..next.job).contains(&id.0), item, "was not given out yet")?;
+    require(job.ttr > 0, item, "has no time to run")?;
+    match job.state {
+        JobState::Buried { sequence } => require(sequence < next.bury, item, "was not buried yet"),
+        _ => Ok(()),
+    }
+}
+
 fn check_numbers(header: &Header) -> Result<(), RestoreError> {
     let plausible = header.next.all().iter().chain(&header.totals.all()).all(is_plausible);
     require(plausible, Item::Header, "has a number that is too large")
@@ -381,10 +411,10 @@ pub(super) fn is_plausible(number: &u64) -> bool {
     *number <= NUMBER_MAX
 }
 
-fn require(kept: bool, item: Item, rule: &'static str) -> Result<(), RestoreError> {
+pub(super) fn require(kept: bool, item: Item, rule: &'static str) -> Result<(), RestoreError> {
     if kept { Ok(()) } else { Err(contradiction(item, rule)) }
 }
 
-fn contradiction(item: Item, rule: &'static str) -> RestoreError {
+pub(super) fn contradiction(item: Item, rule: &'static str) -> RestoreError {
     RestoreError::Contradiction { item, rule }
 }

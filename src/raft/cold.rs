@@ -11,9 +11,6 @@ use crate::memory::Memory;
 use crate::queue::{Body, ColdBody, ColdJobs, Job, JobId, Order, Place, Queue, Shelf};
 use crate::storage::runs::{self, BodyPointer, Found, Group, RunError, RunSet, RunUid};
 
-/// How many runs may wait to be written before jobs stay hot.
-const SEALED_RUNS_MAX: usize = 3;
-
 /// What becomes cold at a time, as a share of what may be hot: a run of it is one file.
 const COOLED_SHARE: u64 = 8;
 
@@ -30,6 +27,14 @@ pub(super) struct Cooling {
 }
 
 impl Cooling {
+    /// How many runs may wait to be written before jobs stay hot.
+    pub(super) const SEALED_RUNS_MAX: usize = 3;
+
+    /// What is made cold at a time when `hot_bytes_max` may be hot, bytes.
+    pub(super) fn share(hot_bytes_max: u64) -> u64 {
+        (hot_bytes_max / COOLED_SHARE).max(1)
+    }
+
     /// Whether jobs are being written to run files.
     pub(super) fn is_under_way(&self) -> bool {
         self.runs.with(|set| set.sealed_runs()) > 0
@@ -38,14 +43,46 @@ impl Cooling {
     /// Looks after an entry whether too much is hot. While runs wait to be written, jobs stay hot:
     /// their memory would not be free.
     pub(super) fn look(&self, queue: &mut Queue) {
-        let cooled_bytes = self.hot_bytes_max / COOLED_SHARE;
+        let cooled_bytes = Self::share(self.hot_bytes_max);
         let hot_bytes_max = self.hot_bytes_max.saturating_sub(self.memory.squeeze());
         let is_much = queue.hot_bytes() + queue.table_bytes() > hot_bytes_max;
         // Where tables take up most of the share, few jobs at a time would make many small runs.
         let is_worth_it = queue.hot_bytes() >= cooled_bytes;
-        if is_much && is_worth_it && self.runs.with(|set| set.sealed_runs()) < SEALED_RUNS_MAX {
+        let has_room = || self.runs.with(|set| set.sealed_runs()) < Self::SEALED_RUNS_MAX;
+        if is_much && is_worth_it && has_room() {
             self.memory.sealed.add(queue.cool(cooled_bytes));
         }
+    }
+}
+
+/// The cold jobs of another state, which may take the place of a member's own. The files of the set
+/// that is given up, one or the other, are left to the one that stays.
+pub(super) struct Successor {
+    ours: ColdRuns,
+    /// Of the other state; the member's old ones after the change.
+    other: ColdRuns,
+}
+
+impl Successor {
+    /// `set` may take the place of what is in `ours`.
+    pub(super) fn new(ours: ColdRuns, set: RunSet) -> Self {
+        Self { ours, other: ColdRuns::new(set) }
+    }
+
+    /// The cold jobs of the other state, for as long as it is not in its place.
+    pub(super) fn cold(&self) -> &ColdRuns {
+        &self.other
+    }
+
+    /// Puts them in their place: who has the member's own cold jobs has these from now on.
+    pub(super) fn take_over(self) {
+        std::mem::swap(&mut *self.ours.0.lock(), &mut *self.other.0.lock());
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        self.ours.0.lock().inherit(&mut self.other.0.lock());
     }
 }
 

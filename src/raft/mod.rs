@@ -1,9 +1,10 @@
 //! The replicated log: the only folder that names openraft (DESIGN D11).
 //!
 //! The way of an op: `outbox` numbers it, `proposer` packs it into an entry, `log_store` keeps the
-//! entry, `state_machine` applies it and tells the `Owner` of the connection. `upkeep` makes
-//! the files from which a restart begins, `snapshot` sends them to other members, `reads` confirms that the queue is up to date, `node`
-//! starts and stops it all. `encoding` has the bytes, `transport` the way to other members.
+//! entry, `state_machine` applies it and tells the `Owner` of the connection. `cold` joins the queue
+//! to run files. `upkeep` makes the files from which a restart begins, `opening` and `restoring` begin
+//! from them, `snapshot` sends them to other members. `reads` confirms that the queue is up to date,
+//! `node` starts and stops it all. `encoding` has the bytes, `cluster` the way to other members.
 
 mod cluster;
 mod cold;
@@ -11,12 +12,14 @@ mod encoding;
 mod gauges;
 mod lanes;
 mod life;
+mod listed;
 mod log_store;
 mod node;
 mod opening;
 mod outbox;
 mod proposer;
 mod reads;
+mod restoring;
 mod runtime;
 mod snapshot;
 mod state_machine;

@@ -3,37 +3,35 @@
 //! Damage means refuse, never guess (DESIGN D13): a refusal leaves the files as they were. Only the
 //! one for a gap between checkpoint and log comes after the log has made its end durable again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::cold::{ColdRuns, Cooling};
-use super::encoding::{self, DecodeError, MembershipBytes};
+use super::cold::Cooling;
+use super::encoding::{self, DecodeError};
 use super::gauges::{Room, StorageGauges};
 use super::life::Signature;
 use super::log_store::LogStart;
-use super::snapshot::{Receiving, SnapshotSource, Transfers, follow_checkpoint, snapshot_meta};
+use super::restoring::{FoundState, Restored};
+use super::snapshot::{Receiving, Transfers, follow_checkpoint};
 use super::state_machine::ReplicaState;
 use super::tending::Tending;
 use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
 use crate::memory::Memory;
-use crate::queue::{ColdJobs, Incarnation, LogicalTime, MemberId, Queue, Record, RestoreError};
+use crate::queue::{Incarnation, LogicalTime, MemberId, RestoreError};
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::catalog::{Catalog, Part, PartKind, StartRecord};
-use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointReader, Checkpoints};
+use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, Checkpoints};
 use crate::storage::disk::Disk;
 use crate::storage::identity::{DataDirectory, Identity, IdentityError};
 use crate::storage::reserve::Reserve;
-use crate::storage::runs::{RunError, RunOptions, RunSet, RunState, RunUid};
+use crate::storage::runs::{RunError, RunOptions};
 use crate::storage::short_lives::ShortLives;
 use crate::storage::wal::{Recovered, SyncPolicy, Wal, WalError, WalOptions};
 use crate::storage::{Now, Owner};
@@ -132,22 +130,6 @@ pub enum OpenError {
     Thread(std::io::Error),
 }
 
-/// What a checkpoint says beside the queue.
-#[derive(Serialize, Deserialize)]
-pub(super) struct CheckpointMeta {
-    pub(super) applied: (u64, u64, u64),
-    pub(super) membership: MembershipBytes,
-}
-
-/// A record of a checkpoint.
-#[derive(Serialize, Deserialize)]
-pub(super) enum CheckpointRecord {
-    /// A file of cold jobs, as storage describes it; these come first.
-    Run(Bytes),
-    /// A piece of the queue.
-    Queue(Record),
-}
-
 pub(super) struct Parts {
     pub(super) signature: Signature,
     pub(super) cluster: u128,
@@ -224,7 +206,7 @@ impl Opening {
         let transfers = Arc::<Transfers>::default();
         let cold_changed = Arc::new(Notify::new());
         let runs = self.run_options(identity.owner, &background, &cold_changed);
-        let Restored { mut state, chosen, cold, listed } = restore(&checkpoints, runs, &transfers)?;
+        let found = FoundState::look(&checkpoints, runs.clone())?;
         let (keep_free, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
         let options = WalOptions {
             sync,
@@ -233,7 +215,12 @@ impl Opening {
             ..self.wal_options(identity)
         };
         let (wal, mut recovered) = self.open_log(options, &background)?;
-        refuse_gap(&recovered, chosen.as_ref())?;
+        refuse_gap(&recovered, found.chosen())?;
+        // The log is accepted: what nobody lists makes room for what replay will need.
+        found.cold.with(|set| set.claim(&found.listed.uids()))?;
+        found.listed.forget_removed(&checkpoints, &found.cold)?;
+        let Restored { mut state, chosen, cold, listed } =
+            found.restore(&checkpoints, &transfers, self.hot_bytes_max)?;
         if let Some(applied) = &state.applied {
             follow_checkpoint(&wal, &mut recovered, encoding::entry_id(applied))?;
         }
@@ -246,6 +233,10 @@ impl Opening {
             checkpoints: checkpoints.clone(),
             cluster: identity.owner.cluster,
             transfers: Arc::clone(&transfers),
+            cold: cold.clone(),
+            runs,
+            hot_bytes_max: self.hot_bytes_max,
+            listed: listed.clone(),
         };
         let directory = Arc::new(Mutex::new(self.directory));
         let runs = cold.clone();
@@ -439,112 +430,6 @@ pub(super) fn checkpoint_part(info: &CheckpointInfo) -> Part {
         crc: info.file_crc,
         live: info.records,
     }
-}
-
-/// The state of the newest checkpoint that can be read, or the empty one.
-fn restore(
-    checkpoints: &Checkpoints,
-    runs: RunOptions,
-    transfers: &Arc<Transfers>,
-) -> Result<Restored, OpenError> {
-    let cluster = runs.cluster;
-    let Some(choice) = checkpoints.newest_valid(cluster)? else {
-        let cold = ColdRuns::new(RunSet::open(runs, Vec::new(), &BTreeSet::new())?);
-        let mut state = ReplicaState::empty();
-        state.queue = Queue::with_cold(Box::new(cold.clone()));
-        return Ok(Restored { state, chosen: None, cold, listed: BTreeMap::new() });
-    };
-    for damaged in &choice.damaged {
-        tracing::error!("{damaged}: the one before it is used");
-    }
-    let index = choice.chosen.head.applied_index;
-    let snapshot = snapshot_meta(&choice.chosen.head.meta)?;
-    let mut listed = BTreeMap::new();
-    for other in checkpoints.list()? {
-        // One that cannot be read is not gone back to.
-        if let Ok(mut reader) = checkpoints.read(cluster, other)
-            && let Ok((states, _)) = read_runs(&mut reader)
-        {
-            listed.insert(other, states.iter().map(|state| state.uid).collect());
-        }
-    }
-    let mut reader = checkpoints.read(cluster, index)?;
-    let (states, first) = read_runs(&mut reader)?;
-    let kept = listed.values().flatten().copied().collect();
-    let cold = ColdRuns::new(RunSet::open(runs, states, &kept)?);
-    let loaded = AtomicU64::new(0);
-    let queue = restore_queue(first, reader, index, &loaded, Box::new(cold.clone()))?;
-    let state = ReplicaState {
-        queue,
-        applied: snapshot.last_log_id,
-        membership: snapshot.last_membership.clone(),
-        snapshot: Some(snapshot),
-        source: Some(SnapshotSource::open(checkpoints, choice.chosen.clone(), transfers)?),
-        ..ReplicaState::empty()
-    };
-    Ok(Restored { state, chosen: Some(choice.chosen), cold, listed })
-}
-
-/// What the newest checkpoint and its run files come to.
-struct Restored {
-    state: ReplicaState,
-    chosen: Option<CheckpointInfo>,
-    cold: ColdRuns,
-    /// The run files that each checkpoint lists.
-    listed: BTreeMap<u64, BTreeSet<RunUid>>,
-}
-
-/// The run files that a checkpoint lists, and the first record of the queue behind them.
-pub(super) fn read_runs(
-    reader: &mut CheckpointReader,
-) -> Result<(Vec<RunState>, Option<Record>), OpenError> {
-    let mut states = Vec::new();
-    loop {
-        match next_record(reader)? {
-            Some(CheckpointRecord::Run(bytes)) => {
-                states.push(RunState::decode(&bytes).ok_or(OpenError::RunState)?);
-            }
-            Some(CheckpointRecord::Queue(record)) => return Ok((states, Some(record))),
-            None => return Ok((states, None)),
-        }
-    }
-}
-
-/// The state in a checkpoint from its record `first` on, all of which is verified. Counts the records
-/// in `loaded`.
-pub(super) fn restore_queue(
-    first: Option<Record>,
-    mut reader: CheckpointReader,
-    index: u64,
-    loaded: &AtomicU64,
-    cold: Box<dyn ColdJobs>,
-) -> Result<Queue, OpenError> {
-    let mut failed = None;
-    let rest = std::iter::from_fn(|| match next_record(&mut reader) {
-        Ok(Some(CheckpointRecord::Queue(record))) => Some(record),
-        Ok(None) => None,
-        Ok(Some(CheckpointRecord::Run(_))) => {
-            failed = Some(OpenError::RunState);
-            None
-        }
-        Err(error) => {
-            failed = Some(error);
-            None
-        }
-    });
-    let records = first.into_iter().chain(rest).inspect(|_| {
-        loaded.fetch_add(1, Ordering::Relaxed);
-    });
-    let queue = Queue::restore(records, cold);
-    match failed {
-        Some(error) => Err(error),
-        None => queue.map_err(|source| OpenError::Restore { index, source }),
-    }
-}
-
-fn next_record(reader: &mut CheckpointReader) -> Result<Option<CheckpointRecord>, OpenError> {
-    let Some(bytes) = reader.next_record()? else { return Ok(None) };
-    Ok(Some(encoding::decode("record of a checkpoint", bytes)?))
 }
 
 fn refuse_gap(recovered: &Recovered, chosen: Option<&CheckpointInfo>) -> Result<(), OpenError> {

@@ -354,6 +354,7 @@ impl Replica {
         };
         let was_open = self.is_open_in(&state.queue);
         let replaced = std::mem::replace(&mut state.queue, loaded.queue);
+        loaded.cold.take_over();
         state.applied = Some(applied);
         state.membership = meta.last_membership.clone();
         state.publish(meta.clone(), Some(loaded.source));

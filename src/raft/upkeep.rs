@@ -5,7 +5,6 @@
 //! the older of the two checkpoints that are kept, so that a damaged newest one is not a loss.
 //! Without a data directory there is nothing to write, and the log in memory is just cut.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,9 +16,11 @@ use tokio::sync::{Notify, oneshot};
 use super::cold::ColdRuns;
 use super::encoding;
 use super::gauges::Room;
+use super::listed::ListedRuns;
 use super::log_store::LogStore;
-use super::opening::{CheckpointMeta, CheckpointRecord, checkpoint_part};
-use super::snapshot::{SnapshotSource, Transfers};
+use super::opening::checkpoint_part;
+use super::restoring::{CheckpointMeta, CheckpointRecord};
+use super::snapshot::{SentRuns, SnapshotSource, Transfers};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, leading};
 use crate::chain::Chain;
@@ -32,7 +33,7 @@ use crate::storage::checkpoint::{
 use crate::storage::disk::Disk;
 use crate::storage::identity::DataDirectory;
 use crate::storage::reserve::Reserve;
-use crate::storage::runs::{Frozen, RunState, RunUid};
+use crate::storage::runs::{Frozen, RunState};
 use crate::storage::wal::Wal;
 
 /// How often to look.
@@ -128,7 +129,7 @@ pub(super) struct DiskUpkeep {
     pub(super) told_stall: bool,
     pub(super) cold: ColdRuns,
     /// The run files that each checkpoint lists.
-    pub(super) listed: BTreeMap<u64, BTreeSet<RunUid>>,
+    pub(super) listed: ListedRuns,
     pub(super) last: Option<Last>,
     /// The checkpoints that are kept, oldest first.
     pub(super) parts: Vec<Part>,
@@ -278,8 +279,8 @@ impl Upkeep {
             records = info.records,
             "checkpoint"
         );
-        let source = SnapshotSource::open(&disk.checkpoints, info.clone(), &disk.transfers)?;
-        disk.listed.insert(info.head.applied_index, moment.cold.uids().clone());
+        let runs = SentRuns::new(&disk.cold, moment.cold.held().uids().clone());
+        let source = SnapshotSource::open(&disk.checkpoints, info.clone(), &disk.transfers, runs)?;
         disk.made(&info, moment.applied_ops, moment.clock).await;
         Ok((moment, source))
     }
@@ -325,6 +326,7 @@ impl Upkeep {
         while self.log.synced_index() < moment.applied.index {
             tokio::time::sleep(INTERVAL).await;
         }
+        disk.listed.add(moment.applied.index, moment.cold.held().uids().clone());
         let (done, result) = oneshot::channel();
         writer.finish(Box::new(move |made| drop(done.send(made))));
         Ok(result.await.unwrap_or(Err(CheckpointError::NoBackground))?)
@@ -408,9 +410,7 @@ impl DiskUpkeep {
 
     /// Removes run files that nothing needs any more.
     fn release_runs(&self) {
-        let listed = || self.listed.values().flatten();
-        let released = self.cold.with(|set| set.release(listed()));
-        if let Err(error) = released {
+        if let Err(error) = self.listed.release(&self.cold) {
             tracing::warn!("a run file that nobody needs stays: {}", Chain(&error));
         }
     }
@@ -502,14 +502,21 @@ impl DiskUpkeep {
         self.last = Some(Last { index, file_bytes, applied_ops });
         let record =
             catalog::CheckpointRecord { applied_index: index, file_bytes, made_at: clock.0 };
-        while self.listed.len() > KEPT_MAX {
-            self.listed.pop_first();
-        }
+        self.forget_removed();
         let surplus = (self.parts.len() + 1).saturating_sub(KEPT_MAX);
         self.parts.drain(..surplus);
         self.parts.push(checkpoint_part(info));
         self.tell_catalog(record).await;
         self.ask_for_reserve();
+    }
+
+    /// Lets go of the run files of checkpoints that are gone, and of what has come of others when the
+    /// checkpoint that it came for is not wanted any more.
+    fn forget_removed(&self) {
+        let forgotten = self.listed.forget_removed(&self.checkpoints, &self.cold);
+        if let Err(error) = forgotten {
+            tracing::warn!("run files may stay for longer: {}", Chain(&error));
+        }
     }
 
     /// The catalog decides nothing, so that a failure here costs nothing but its history.

@@ -320,9 +320,7 @@ fn open_options(
         clock: Arc::clone(clock),
         newcomer,
         checkpoints: CheckpointLimits::default(),
-        // Until snapshots carry run files, all jobs of a cluster stay hot.
-        hot_bytes_max: (memory.has_cold() && config.cluster.is_none())
-            .then_some(memory.hot.limit / 8 * 7),
+        hot_bytes_max: memory.has_cold().then_some(memory.hot.limit / 8 * 7),
         memory: Arc::clone(memory),
     }
 }

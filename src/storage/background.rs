@@ -182,6 +182,11 @@ impl BackgroundHandle {
         self.shared.changed.notify_all();
         Ok(())
     }
+
+    /// Whether the thread ends or has ended: what was not done will not be.
+    pub fn has_ended(&self) -> bool {
+        self.shared.queue.lock().stopped
+    }
 }
 
 impl Queue {

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::cold::ColdModel;
 use super::play;
 use super::script::Player;
 use crate::queue::hearing::Hearing;
@@ -264,4 +265,53 @@ impl Queue {
             state => panic!("{id:?} is {state:?}"),
         }
     }
+}
+
+#[test]
+fn a_state_that_is_too_large_to_be_hot_comes_back_partly_cold_and_is_the_same() {
+    let mut player = rich();
+    for (job, delay) in (0..300).map(|job| (job, job % 3 * 100)) {
+        player.line(&format!("6 put {} {delay} 60 body", job % 7 * 200));
+    }
+    let digest = player.queue.digest();
+    let hot_bytes = player.queue.hot_bytes();
+    let records = records(&mut player.queue);
+    for share in [1, 2, 5, 1000] {
+        let model = ColdModel::default();
+        let mut waits = 0;
+        let limit = HotLimit {
+            bytes_max: hot_bytes / share,
+            cooled_bytes: hot_bytes / share / 4,
+            before_cooling: &mut || waits += 1,
+        };
+        let cold = Box::new(model.clone());
+        let restored = Queue::restore_within(records.iter().cloned(), cold, limit).unwrap();
+        restored.check_invariants();
+        assert_eq!(restored.digest(), digest);
+        assert_eq!(restored.counters(), player.queue.counters());
+        assert_eq!(restored.next_deadline(), player.queue.next_deadline());
+        assert_eq!((waits > 0, model.len() > 0), (share > 1, share > 1), "{share}");
+        let held: Vec<_> = records.iter().filter(|record| is_held(record)).collect();
+        let most = (hot_bytes / share).max(held.len() as u64 * 400) + 400;
+        assert!(restored.hot_bytes() <= most, "{share}: {}", restored.hot_bytes());
+    }
+}
+
+fn is_held(record: &Record) -> bool {
+    matches!(record, Record::Job(id, job) if job.shelf(*id).is_none())
+}
+
+#[test]
+fn a_job_that_comes_twice_is_noticed_also_when_it_was_made_cold() {
+    let mut player = Player::new();
+    (0..100).for_each(|_| drop(player.line("6 put 5 0 60 body")));
+    let mut records = records(&mut player.queue);
+    let last = records.last().unwrap().clone();
+    records.insert(records.len() - 5, last);
+    let limit = HotLimit { bytes_max: 9000, cooled_bytes: 4000, before_cooling: &mut || {} };
+    let error = Queue::restore_within(records.into_iter(), Box::new(ColdModel::default()), limit);
+    let is_twice = |error: &RestoreError| {
+        matches!(error, RestoreError::Contradiction { rule: "is recorded twice", .. })
+    };
+    assert!(error.as_ref().is_err_and(is_twice), "{:?}", error.map(drop));
 }

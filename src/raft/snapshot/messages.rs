@@ -41,6 +41,17 @@ pub(super) enum Request {
         /// The sender's vote.
         vote: Bytes,
     },
+    /// The checkpoint was sent: which run file is to come? Repeated after each.
+    Next {
+        /// As in [`Answer::Have`].
+        transfer: u64,
+    },
+    /// A part of the run file that was asked for.
+    RunChunk {
+        /// Its uid.
+        run: u128,
+        chunk: Chunk,
+    },
 }
 
 /// A checkpoint as it is offered.
@@ -79,15 +90,31 @@ pub(super) enum Answer {
         /// How many bytes are there now.
         bytes: u64,
     },
-    /// To a finish: not yet.
+    /// To a finish, or to what is next: not yet.
     Working {
-        /// Records that were loaded so far.
-        records: u64,
+        /// How far it has come: it only grows.
+        progress: u64,
     },
     /// To a finish: what openraft has answered.
     Installed { answer: Bytes },
     /// To anything.
     Refused { why: String },
+    /// To what is next: this run file, from here.
+    Wanted {
+        /// Its uid.
+        run: u128,
+        file_bytes: u64,
+        /// How many bytes need not be sent.
+        bytes: u64,
+    },
+    /// To what is next: all is there.
+    Complete,
+}
+
+impl Chunk {
+    pub(super) fn new(transfer: u64, offset: u64, bytes: Bytes) -> Self {
+        Self { transfer, offset, crc: crc32fast::hash(&bytes), bytes }
+    }
 }
 
 impl Offer {

@@ -1,10 +1,11 @@
 //! Snapshots that travel: a member's snapshot is its newest durable checkpoint file, sent as it is.
 //!
-//! `sender` offers the file and sends what the other side does not have; `receiver` keeps what came,
-//! verifies it, makes it durable and loads the queue; only then is openraft told, so that installing
-//! is a swap of pointers (openraft answers nobody meanwhile). `source` holds a file open while it is
-//! sent, and the log behind it. `messages` has what the two sides say. `following` is for the start
-//! after a crash between the file and the log.
+//! `sender` offers the file and sends what the other side does not have, first of the checkpoint and then
+//! of the run files that it lists, one after the other as they are asked for. `receiver` keeps what
+//! came (`taking`), verifies it, makes it durable and loads the queue (`loading`); only then is openraft
+//! told, so that installing is a swap of pointers (openraft answers nobody meanwhile). `source` holds
+//! files open while they are sent, and the log behind them. `messages` has what the two sides say.
+//! `following` is for the start after a crash between the file and the log.
 //!
 //! It must not know how the bytes travel ([`Call`]), and not decide whether a snapshot is installed:
 //! that is openraft's.
@@ -16,18 +17,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::cold::Successor;
 use super::encoding::{self, DecodeError};
-use super::opening::CheckpointMeta;
+use super::restoring::CheckpointMeta;
 use super::types::SnapshotMeta;
 use crate::queue::Queue;
 use crate::storage::wal::EntryId;
 
 mod following;
+mod loading;
 mod messages;
 mod receiver;
 mod refusal;
+mod runs;
 mod sender;
 mod source;
+mod taking;
 
 pub(super) use following::follow_checkpoint;
 pub(super) use messages::{installed, refused};
@@ -35,7 +40,7 @@ pub(super) use receiver::{Receiver, Receiving, Response};
 #[cfg(test)]
 pub(super) use sender::SendError;
 pub(super) use sender::send;
-pub(super) use source::{SnapshotSource, Transfers};
+pub(super) use source::{SentRuns, SnapshotSource, Transfers};
 
 /// The most bytes of the file that one message has.
 pub(super) const CHUNK_BYTES_MAX: usize = 256 << 10;
@@ -55,8 +60,10 @@ pub(super) enum SnapshotData {
 
 /// A checkpoint that was received, ready to take the place of the state.
 pub(super) struct Loaded {
-    /// The state.
+    /// The state. Its cold jobs are this member's, once those of the snapshot are in their place.
     pub queue: Queue,
+    /// The cold jobs of the snapshot.
+    pub cold: Successor,
     /// The file, which is this member's newest checkpoint now.
     pub source: Arc<SnapshotSource>,
 }

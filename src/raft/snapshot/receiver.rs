@@ -1,33 +1,30 @@
-//! Takes a checkpoint that another member sends: keeps it, verifies it, makes it durable, loads it.
+//! Takes a checkpoint that another member sends, and the run files that it lists: keeps them, verifies
+//! them, makes them durable, loads the state.
 //!
 //! One transfer at a time; another offer ends the one before, unless that is being loaded. What was
-//! refused has changed nothing but what was kept of the file itself.
+//! refused has changed nothing but what was kept of the files themselves. The work on files that takes
+//! its time is in `loading`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use bytes::Bytes;
 
+use super::super::cold::{ColdRuns, Cooling};
 use super::super::encoding;
-use super::super::opening::{read_runs, restore_queue};
+use super::super::listed::ListedRuns;
 use super::super::state_machine::Replica;
 use super::super::types::{SnapshotMeta, Vote};
+use super::loading::{Listing, Work, list, load};
 use super::messages::{self, Answer, Chunk, Offer, Request};
 use super::refusal::{ROOM_LEFT_BYTES, Refusal};
-use super::source::{SnapshotSource, Transfers};
+use super::runs::Runs;
+use super::source::Transfers;
+use super::taking::Taking;
 use super::{CHUNK_BYTES_MAX, Loaded, SnapshotData, snapshot_meta};
 use crate::chain::Chain;
-use crate::queue::ColdInMemory;
-use crate::storage::background::PIECE_BYTES_MAX;
-use crate::storage::checkpoint::{
-    CheckpointError, Checkpoints, FILE_BYTES_MIN, Incoming, META_BYTES_MAX,
-};
-
-/// How long one answer to a finish is held back while the state is being loaded.
-pub(super) const WORKING_LIMIT: Duration = Duration::from_secs(1);
+use crate::storage::checkpoint::{Checkpoints, FILE_BYTES_MIN, Incoming, META_BYTES_MAX};
+use crate::storage::runs::{RunId, RunOptions, RunUid};
 
 /// Where checkpoints are received.
 #[derive(Clone)]
@@ -35,6 +32,14 @@ pub(in crate::raft) struct Receiving {
     pub(in crate::raft) checkpoints: Checkpoints,
     pub(in crate::raft) cluster: u128,
     pub(in crate::raft) transfers: Arc<Transfers>,
+    /// This member's cold jobs, whose place those of a snapshot take.
+    pub(in crate::raft) cold: ColdRuns,
+    /// How those are opened.
+    pub(in crate::raft) runs: RunOptions,
+    /// What hot jobs may take up in memory, bytes.
+    pub(in crate::raft) hot_bytes_max: Option<u64>,
+    /// The run files that the checkpoints here list.
+    pub(in crate::raft) listed: ListedRuns,
 }
 
 /// The receiving side of a member: there is one, whatever number of links there are.
@@ -44,6 +49,8 @@ pub(in crate::raft) struct Receiver {
     /// How many offers were accepted: the number of the present transfer.
     accepted: u64,
     current: Option<Transfer>,
+    /// Run files that have come and were verified in this life of the process.
+    verified: BTreeSet<RunId>,
 }
 
 /// What to do about a request.
@@ -74,28 +81,38 @@ struct Transfer {
 enum Stage {
     /// All of it has been applied here: openraft will find so too.
     Unneeded,
-    Taking(Taking),
-    Loading(Loading),
+    /// The checkpoint comes.
+    Taking(Taking<Incoming>),
+    /// It is looked which run files are missing.
+    Listing(Work<Listing>),
+    /// They come.
+    Runs(Box<Runs>),
+    Loading(Work<Box<Loaded>>),
 }
 
-/// The file, as far as it has come.
-struct Taking {
-    incoming: Incoming,
-    /// Less than a piece.
-    buffer: BytesMut,
-    /// The piece that is being written.
-    writing: Option<oneshot::Receiver<Result<(), CheckpointError>>>,
-}
-
-struct Loading {
-    task: JoinHandle<Result<Box<Loaded>, Refusal>>,
-    records: Arc<AtomicU64>,
+/// What stands between a snapshot and its installation.
+pub(super) enum Left {
+    Nothing,
+    /// So much of this file.
+    Bytes {
+        taken: u64,
+        file_bytes: u64,
+    },
+    /// A run file, from this byte on.
+    Run {
+        id: RunId,
+        bytes: u64,
+    },
+    /// Work, which has come so far.
+    Work {
+        progress: u64,
+    },
 }
 
 impl Receiver {
     /// A receiver for `replica`, to which what it hands out is to be given.
     pub(in crate::raft) fn new(receiving: Receiving, replica: Arc<Replica>) -> Self {
-        Self { receiving, replica, accepted: 0, current: None }
+        Self { receiving, replica, accepted: 0, current: None, verified: BTreeSet::new() }
     }
 
     /// Takes a request. Answers within a second or two, if the disk does. Can be dropped half way:
@@ -105,6 +122,8 @@ impl Receiver {
             Ok(Request::Offer(offer)) => self.offer(offer).await,
             Ok(Request::Chunk(chunk)) => self.chunk(chunk).await,
             Ok(Request::Finish { transfer, vote }) => self.finish(transfer, &vote).await,
+            Ok(Request::Next { transfer }) => self.next(transfer).await,
+            Ok(Request::RunChunk { run, chunk }) => self.run_chunk(RunUid(run), chunk).await,
             Err(error) => Err(error.into()),
         };
         response.unwrap_or_else(|refusal| {
@@ -122,13 +141,11 @@ impl Receiver {
                 current.number = number;
                 current.taken()
             }
-            Some(Transfer { stage: Stage::Loading(loading), .. })
-                if !loading.task.is_finished() =>
-            {
+            Some(Transfer { stage: Stage::Loading(work), .. }) if !work.is_over() => {
                 return Err(Refusal::Busy);
             }
             _ => {
-                self.current = None;
+                self.leave().await;
                 let stage = match is_needed {
                     true => Stage::Taking(self.begin(&offer).await?),
                     false => Stage::Unneeded,
@@ -172,7 +189,7 @@ impl Receiver {
         Ok(is_needed)
     }
 
-    async fn begin(&self, offer: &Offer) -> Result<Taking, Refusal> {
+    async fn begin(&self, offer: &Offer) -> Result<Taking<Incoming>, Refusal> {
         let (checkpoints, id) = (self.receiving.checkpoints.clone(), offer.id());
         let begun = tokio::task::spawn_blocking(move || {
             let incoming = checkpoints.incoming(id)?;
@@ -185,29 +202,56 @@ impl Receiver {
             }
             Ok(incoming)
         });
-        Ok(Taking { incoming: begun.await??, buffer: BytesMut::new(), writing: None })
+        Ok(Taking::new(begun.await??))
+    }
+
+    /// Ends the present transfer; what was begun to be written of it is.
+    async fn leave(&mut self) {
+        let written = match self.current.take().map(|current| current.stage) {
+            Some(Stage::Taking(mut taking)) => taking.written().await,
+            Some(Stage::Runs(mut runs)) => runs.written().await,
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            tracing::warn!("what has come of a snapshot may be of no use: {}", Chain(&error));
+        }
     }
 
     async fn chunk(&mut self, chunk: Chunk) -> Result<Response, Refusal> {
-        let Chunk { transfer, offset, crc, bytes } = chunk;
-        let current = self.current(transfer)?;
-        let (expected, file_bytes) = (current.taken(), current.offer.file_bytes);
-        let length = bytes.len();
-        let fits = offset == expected
-            && (1..=CHUNK_BYTES_MAX).contains(&length)
-            && length as u64 <= file_bytes - expected;
+        let current = self.current(chunk.transfer)?;
+        let file_bytes = current.offer.file_bytes;
         let Stage::Taking(taking) = &mut current.stage else { return Err(Refusal::Superseded) };
-        if !fits {
-            return Err(Refusal::Misplaced { offset, length, expected });
-        }
-        if crc32fast::hash(&bytes) != crc {
-            return Err(Refusal::ChunkDamaged { offset });
-        }
-        if let Err(error) = taking.push(&bytes).await {
+        check_chunk(&chunk, taking.taken(), file_bytes)?;
+        if let Err(refusal) = taking.push(&chunk.bytes).await {
             self.discard().await;
-            return Err(error.into());
+            return Err(refusal);
         }
-        Ok(answer(&Answer::Taken { bytes: expected + length as u64 }))
+        Ok(answer(&Answer::Taken { bytes: chunk.offset + chunk.bytes.len() as u64 }))
+    }
+
+    async fn run_chunk(&mut self, uid: RunUid, chunk: Chunk) -> Result<Response, Refusal> {
+        let current = self.current(chunk.transfer)?;
+        let Stage::Runs(runs) = &mut current.stage else { return Err(Refusal::NotWanted) };
+        let taking = runs.coming(uid).ok_or(Refusal::NotWanted)?;
+        check_chunk(&chunk, taking.taken(), taking.draft.id().file_bytes)?;
+        if let Err(refusal) = taking.push(&chunk.bytes).await {
+            self.discard().await;
+            return Err(refusal);
+        }
+        Ok(answer(&Answer::Taken { bytes: chunk.offset + chunk.bytes.len() as u64 }))
+    }
+
+    async fn next(&mut self, transfer: u64) -> Result<Response, Refusal> {
+        Ok(answer(&match self.go_on(transfer).await? {
+            Left::Nothing => Answer::Complete,
+            Left::Work { progress } => Answer::Working { progress },
+            Left::Bytes { taken, file_bytes } => {
+                return Err(Refusal::Incomplete { taken, file_bytes });
+            }
+            Left::Run { id, bytes } => {
+                Answer::Wanted { run: id.uid.0, file_bytes: id.file_bytes, bytes }
+            }
+        }))
     }
 
     async fn finish(&mut self, transfer: u64, vote: &[u8]) -> Result<Response, Refusal> {
@@ -216,32 +260,42 @@ impl Receiver {
         if !vote.committed || is_newer(&current.meta, &vote) {
             return Err(Refusal::VoteTooOld);
         }
-        let (taken, file_bytes) = (current.taken(), current.offer.file_bytes);
-        if taken != file_bytes {
-            return Err(Refusal::Incomplete { taken, file_bytes });
-        }
-        if let Stage::Taking(taking) = &mut current.stage {
-            if let Err(error) = taking.write_all().await {
-                self.discard().await;
-                return Err(error.into());
+        match self.go_on(transfer).await? {
+            Left::Nothing => {}
+            Left::Work { progress } => return Ok(answer(&Answer::Working { progress })),
+            Left::Bytes { taken, file_bytes } => {
+                return Err(Refusal::Incomplete { taken, file_bytes });
             }
-            self.begin_to_load();
+            Left::Run { id, bytes } => {
+                return Err(Refusal::Incomplete { taken: bytes, file_bytes: id.file_bytes });
+            }
         }
+        self.begin_to_load(transfer)?;
         let current = self.current(transfer)?;
         let data = match &mut current.stage {
-            Stage::Loading(loading) => match loading.wait().await {
-                None => {
-                    let records = loading.records.load(Ordering::Relaxed);
-                    return Ok(answer(&Answer::Working { records }));
-                }
-                Some(loaded) => loaded.map(SnapshotData::Loaded),
+            Stage::Loading(work) => match work.wait().await {
+                Err(progress) => return Ok(answer(&Answer::Working { progress })),
+                Ok(loaded) => loaded.map(SnapshotData::Loaded),
             },
-            Stage::Unneeded => Ok(SnapshotData::Nothing),
-            Stage::Taking(_) => return Err(Refusal::Incomplete { taken, file_bytes }),
+            _ => Ok(SnapshotData::Nothing),
         };
         let meta = current.meta.clone();
         self.current = None;
+        // They have their names now; or one of them is not as it was, and all are looked at anew.
+        self.verified.clear();
         Ok(Response::Install(Box::new(Received { vote, meta, data: data? })))
+    }
+
+    /// Does what can be done without the sender, and tells what is left before the snapshot can be
+    /// loaded.
+    async fn go_on(&mut self, transfer: u64) -> Result<Left, Refusal> {
+        let Self { receiving, current, verified, .. } = self;
+        let current = current.as_mut().filter(|current| current.number == transfer);
+        let left = current.ok_or(Refusal::Superseded)?.advance(receiving, verified).await;
+        if left.is_err() {
+            self.discard().await;
+        }
+        left
     }
 
     fn current(&mut self, number: u64) -> Result<&mut Transfer, Refusal> {
@@ -249,27 +303,50 @@ impl Receiver {
         current.ok_or(Refusal::Superseded)
     }
 
-    fn begin_to_load(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        let stage = std::mem::replace(&mut current.stage, Stage::Unneeded);
-        let Stage::Taking(taking) = stage else { return };
-        let records = Arc::<AtomicU64>::default();
-        let (receiving, offer) = (self.receiving.clone(), current.offer.clone());
-        let counter = Arc::clone(&records);
-        let task = tokio::task::spawn_blocking(move || {
-            load(taking.incoming, &offer, &receiving, &counter)
-        });
-        current.stage = Stage::Loading(Loading { task, records });
+    fn begin_to_load(&mut self, transfer: u64) -> Result<(), Refusal> {
+        let mut receiving = self.receiving.clone();
+        // What is hot here stays so until the snapshot is installed: both have to fit.
+        let ours = self.replica.with_state(|state| state.queue.hot_bytes());
+        let rest = |max: u64| max.saturating_sub(ours).max(Cooling::share(max));
+        receiving.hot_bytes_max = receiving.hot_bytes_max.map(rest);
+        let current = self.current(transfer)?;
+        match std::mem::replace(&mut current.stage, Stage::Unneeded) {
+            Stage::Runs(runs) => {
+                let (listing, offer) = (runs.into_listing(), current.offer.clone());
+                let load = move |progress: &_| load(listing, &offer, &receiving, progress);
+                current.stage = Stage::Loading(Work::begin(load));
+            }
+            other => current.stage = other,
+        }
+        Ok(())
     }
 
-    /// Removes what has come: it cannot be written.
+    /// Gives up what comes, because it cannot be written or is not what it should be.
     async fn discard(&mut self) {
-        if let Some(Transfer { stage: Stage::Taking(taking), .. }) = self.current.take() {
-            let removed = tokio::task::spawn_blocking(move || taking.incoming.discard());
-            if let Err(error) = removed.await {
-                tracing::warn!(%error, "a part of a received checkpoint may be left");
-            }
+        let discard: Box<dyn FnOnce() + Send> = match self.current.take().map(|it| it.stage) {
+            Some(Stage::Taking(taking)) => Box::new(move || taking.draft.discard()),
+            Some(Stage::Runs(runs)) => Box::new(move || runs.discard()),
+            _ => return,
+        };
+        if let Err(error) = tokio::task::spawn_blocking(discard).await {
+            tracing::warn!(%error, "a part of a received snapshot may be left");
         }
+    }
+}
+
+/// Whether a chunk can follow what has been taken of a file, and is as it was sent.
+fn check_chunk(chunk: &Chunk, expected: u64, file_bytes: u64) -> Result<(), Refusal> {
+    let Chunk { offset, crc, bytes, .. } = chunk;
+    let (offset, length) = (*offset, bytes.len());
+    let fits = offset == expected
+        && (1..=CHUNK_BYTES_MAX).contains(&length)
+        && length as u64 <= file_bytes - expected;
+    if !fits {
+        return Err(Refusal::Misplaced { offset, length, expected });
+    }
+    match crc32fast::hash(bytes) == *crc {
+        true => Ok(()),
+        false => Err(Refusal::ChunkDamaged { offset }),
     }
 }
 
@@ -284,82 +361,48 @@ fn answer(answer: &Answer) -> Response {
 }
 
 impl Transfer {
+    /// How much of the checkpoint has come.
     fn taken(&self) -> u64 {
         match &self.stage {
-            Stage::Taking(taking) => taking.incoming.length() + taking.buffer.len() as u64,
-            Stage::Loading(_) | Stage::Unneeded => self.offer.file_bytes,
+            Stage::Taking(taking) => taking.taken(),
+            _ => self.offer.file_bytes,
         }
     }
-}
 
-impl Taking {
-    async fn push(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
-        self.buffer.extend_from_slice(bytes);
-        while self.buffer.len() >= PIECE_BYTES_MAX {
-            self.written().await?;
-            self.write(PIECE_BYTES_MAX);
+    async fn advance(
+        &mut self,
+        receiving: &Receiving,
+        verified: &mut BTreeSet<RunId>,
+    ) -> Result<Left, Refusal> {
+        loop {
+            match &mut self.stage {
+                Stage::Unneeded | Stage::Loading(_) => return Ok(Left::Nothing),
+                Stage::Taking(taking) => {
+                    let (taken, file_bytes) = (taking.taken(), self.offer.file_bytes);
+                    if taken != file_bytes {
+                        return Ok(Left::Bytes { taken, file_bytes });
+                    }
+                    taking.write_all().await?;
+                    self.begin_to_list(receiving.clone(), verified.clone());
+                }
+                Stage::Listing(work) => match work.wait().await {
+                    Err(progress) => return Ok(Left::Work { progress }),
+                    Ok(listing) => self.stage = Stage::Runs(Box::new(Runs::new(listing?))),
+                },
+                Stage::Runs(runs) => {
+                    let left = runs.advance().await;
+                    verified.extend(runs.take_verified());
+                    return left;
+                }
+            }
         }
-        Ok(())
     }
 
-    async fn write_all(&mut self) -> Result<(), CheckpointError> {
-        self.written().await?;
-        if !self.buffer.is_empty() {
-            self.write(self.buffer.len());
-        }
-        self.written().await
+    fn begin_to_list(&mut self, receiving: Receiving, verified: BTreeSet<RunId>) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Unneeded);
+        let Stage::Taking(taking) = stage else { return };
+        let (incoming, offer) = (taking.draft, self.offer.clone());
+        let list = move |_: &_| list(incoming, &offer, &receiving, &verified);
+        self.stage = Stage::Listing(Work::begin(list));
     }
-
-    fn write(&mut self, length: usize) {
-        let piece = self.buffer.split_to(length).freeze();
-        let (done, writing) = oneshot::channel();
-        self.incoming.append(piece, Box::new(move |result| drop(done.send(result))));
-        self.writing = Some(writing);
-    }
-
-    /// Waits until the piece that is being written is durable.
-    async fn written(&mut self) -> Result<(), CheckpointError> {
-        let Some(writing) = &mut self.writing else { return Ok(()) };
-        let result = writing.await.unwrap_or(Err(CheckpointError::NoBackground));
-        self.writing = None;
-        result
-    }
-}
-
-impl Loading {
-    /// What it came to; `None` when it takes longer than a moment.
-    async fn wait(&mut self) -> Option<Result<Box<Loaded>, Refusal>> {
-        let ended = tokio::time::timeout(WORKING_LIMIT, &mut self.task).await.ok()?;
-        Some(ended.unwrap_or_else(|error| Err(error.into())))
-    }
-}
-
-/// Verifies and loads what has come, and makes it a checkpoint of this member. Blocks.
-fn load(
-    incoming: Incoming,
-    offer: &Offer,
-    receiving: &Receiving,
-    records: &AtomicU64,
-) -> Result<Box<Loaded>, Refusal> {
-    let verified = incoming.read().map_err(Refusal::from).and_then(|reader| {
-        let info = reader.info().clone();
-        if info.file_crc != offer.file_crc || info.head.meta != offer.meta {
-            return Err(Refusal::NotAsOffered);
-        }
-        // Reads every byte, and holds all of them against their checksums.
-        let mut reader = reader;
-        let (_, first) = read_runs(&mut reader)?;
-        let cold = Box::new(ColdInMemory::default());
-        Ok((restore_queue(first, reader, offer.index, records, cold)?, info))
-    });
-    let (queue, info) = match verified {
-        Ok(verified) => verified,
-        Err(refusal) => {
-            incoming.discard();
-            return Err(refusal);
-        }
-    };
-    incoming.publish()?;
-    let source = SnapshotSource::open(&receiving.checkpoints, info, &receiving.transfers)?;
-    Ok(Box::new(Loaded { queue, source }))
 }

@@ -4,6 +4,7 @@ use super::super::encoding::DecodeError;
 use super::super::opening::OpenError;
 use super::messages::MessageError;
 use crate::storage::checkpoint::CheckpointError;
+use crate::storage::runs::RunError;
 
 /// Room on the disk that a transfer leaves to everything else, bytes.
 pub(super) const ROOM_LEFT_BYTES: u64 = 16 << 20;
@@ -45,6 +46,10 @@ pub(super) enum Refusal {
     NotAsOffered,
     #[error(transparent)]
     Storage(#[from] CheckpointError),
+    #[error("a chunk of a file that was not asked for")]
+    NotWanted,
+    #[error(transparent)]
+    Run(#[from] RunError),
     #[error("the snapshot cannot be loaded")]
     Load(#[from] OpenError),
     #[error("loading has ended without a result")]

@@ -1,16 +1,18 @@
 //! The file that is sent, and what must not go away meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::super::cold::ColdRuns;
 use super::CHUNK_BYTES_MAX;
 use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, Checkpoints};
 use crate::storage::disk::DiskFile;
+use crate::storage::runs::{Exchange, Held, RunError, RunUid};
 
 /// How long the log behind a checkpoint is kept after it was sent: until then openraft has begun to
 /// send that log, and keeps it by itself.
@@ -20,7 +22,16 @@ const KEPT_AFTERWARDS: Duration = Duration::from_secs(10);
 pub(crate) struct SnapshotSource {
     file: Arc<dyn DiskFile>,
     info: CheckpointInfo,
+    runs: SentRuns,
     transfers: Arc<Transfers>,
+}
+
+/// The run files that a checkpoint lists.
+pub(in crate::raft) struct SentRuns {
+    /// They stay for as long as this does.
+    held: Held,
+    /// The way to them.
+    exchange: Exchange,
 }
 
 /// Which checkpoints are being sent.
@@ -28,12 +39,21 @@ pub(crate) struct SnapshotSource {
 pub(in crate::raft) struct Transfers {
     /// How many transfers there are of the checkpoint of each index.
     running: Mutex<BTreeMap<u64, usize>>,
+    /// The newest checkpoint, for as long as somebody has it.
+    newest: Mutex<Weak<SnapshotSource>>,
 }
 
 /// Keeps the log behind a checkpoint.
 pub(super) struct KeepLog {
     transfers: Arc<Transfers>,
     index: u64,
+}
+
+impl SentRuns {
+    /// These files of `cold`, all of which are there or are held.
+    pub(in crate::raft) fn new(cold: &ColdRuns, uids: BTreeSet<RunUid>) -> Self {
+        cold.with(|set| Self { held: set.hold(uids), exchange: set.exchange() })
+    }
 }
 
 impl SnapshotSource {
@@ -46,9 +66,27 @@ impl SnapshotSource {
         checkpoints: &Checkpoints,
         info: CheckpointInfo,
         transfers: &Arc<Transfers>,
+        runs: SentRuns,
     ) -> Result<Arc<Self>, CheckpointError> {
         let file = checkpoints.file(info.head.applied_index)?;
-        Ok(Arc::new(Self { file, info, transfers: Arc::clone(transfers) }))
+        let source = Arc::new(Self { file, info, runs, transfers: Arc::clone(transfers) });
+        transfers.opened(&source);
+        Ok(source)
+    }
+
+    /// A newer one, if there is.
+    pub(super) fn newer(&self) -> Option<Arc<Self>> {
+        let newest = self.transfers.newest.lock().upgrade();
+        newest.filter(|newest| newest.index() > self.index())
+    }
+
+    /// Whether there are run files to it.
+    pub(super) fn lists_runs(&self) -> bool {
+        !self.runs.held.uids().is_empty()
+    }
+
+    fn index(&self) -> u64 {
+        self.info.head.applied_index
     }
 
     /// What the checkpoint says of itself.
@@ -65,27 +103,54 @@ impl SnapshotSource {
         self.file.forget_cached(offset..offset + length as u64);
         Ok(bytes.into())
     }
+
+    /// Reads a chunk of a run file of `file_bytes` at `offset`. Reads the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Missing`] also when the checkpoint does not list it.
+    pub(super) fn read_run(
+        &self,
+        uid: RunUid,
+        offset: u64,
+        file_bytes: u64,
+    ) -> Result<Bytes, RunError> {
+        let SentRuns { held, exchange } = &self.runs;
+        if !held.uids().contains(&uid) {
+            return Err(RunError::Missing { file: format!("{uid:?}").into() });
+        }
+        let left = usize::try_from(file_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
+        exchange.read(uid, offset, left.min(CHUNK_BYTES_MAX))
+    }
+
+    /// Keeps the log behind it until what is returned is dropped.
+    pub(super) fn keep_log(&self) -> KeepLog {
+        self.transfers.keep(self.index())
+    }
 }
 
-/// Runs a transfer of `source`; the log behind the checkpoint is kept until it is over, and after it
-/// has succeeded for a while longer.
-pub(in crate::raft) async fn keep_log_while<T, E>(
-    source: &SnapshotSource,
-    transfer: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    let kept = source.transfers.keep(source.info.head.applied_index);
-    let sent = transfer.await?;
-    tokio::spawn(async move {
-        tokio::time::sleep(KEPT_AFTERWARDS).await;
-        drop(kept);
-    });
-    Ok(sent)
+impl KeepLog {
+    /// The snapshot was installed: keeps the log for a while longer.
+    pub(super) fn for_a_while(self) {
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT_AFTERWARDS).await;
+            drop(self);
+        });
+    }
 }
 
 impl Transfers {
     /// The first entry that members will need to whom a checkpoint is being sent.
     pub(in crate::raft) fn oldest_needed_index(&self) -> Option<u64> {
         self.running.lock().first_key_value().map(|(index, _)| index + 1)
+    }
+
+    fn opened(&self, source: &Arc<SnapshotSource>) {
+        let mut newest = self.newest.lock();
+        let is_newer = newest.upgrade().is_none_or(|newest| newest.index() < source.index());
+        if is_newer {
+            *newest = Arc::downgrade(source);
+        }
     }
 
     fn keep(self: &Arc<Self>, index: u64) -> KeepLog {

@@ -24,9 +24,11 @@ use crate::storage::sim::SimDisk;
 use crate::storage::wal::SyncPolicy;
 
 mod clock;
+mod cold_snapshot;
 mod damage;
 mod log_store;
 mod restart;
+mod sides;
 mod snapshot;
 mod suite;
 

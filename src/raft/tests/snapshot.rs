@@ -1,211 +1,20 @@
 //! Snapshots from one directory to another: whole, cut off, resumed, damaged, and through crashes.
-//!
-//! The two sides are opened as members are; between them, in place of a link and of openraft, stands
-//! `Wire`, which cuts, tampers and installs.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use bytes::Bytes;
 use openraft::storage::{LogState, RaftLogReader, RaftLogStorage, RaftStateMachine};
 
 use super::super::encoding;
-use super::super::life::Life;
-use super::super::log_store::LogStore;
-use super::super::opening::{Parts, open};
 use super::super::snapshot::{
-    Call, CallError, Receiver, Receiving, Response, SendError, SnapshotData, SnapshotSource,
-    installed, send,
+    Call, CallError, Receiver, Receiving, Response, SendError, SentRuns, SnapshotSource, send,
 };
-use super::super::state_machine::{Replica, StateMachine};
-use super::super::types::{LogId, Vote};
-use super::super::upkeep::DiskUpkeep;
+use super::super::types::Vote;
+use super::sides::*;
 use super::*;
 use crate::storage::checkpoint::{CheckpointHead, Checkpoints};
 use crate::storage::sim::Crash;
 use crate::storage::wal::EntryId;
-
-/// What openraft answers on the receiving side.
-const ANSWER: &[u8] = b"the vote there";
-
-/// One side: a member that was opened and does not take part.
-struct Side {
-    replica: Arc<Replica>,
-    machine: StateMachine,
-    log: LogStore,
-    upkeep: DiskUpkeep,
-    receiving: Receiving,
-}
-
-impl Side {
-    fn open(disk: &SimDisk) -> Self {
-        Self::try_open(options(disk, TestClock::ticking(), NO_CHECKPOINTS)).unwrap()
-    }
-
-    fn try_open(options: OpenOptions) -> Result<Self, super::super::OpenError> {
-        let Parts { signature, clock, wal, log_start, state, upkeep, receiving, .. } =
-            open(options)?;
-        let memory = memory();
-        let log = LogStore::new(wal, log_start, Arc::clone(&clock), memory.log.limit);
-        let life = Arc::new(Life::new(signature));
-        let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
-        let desk = Arc::new(Desk::default());
-        let replica = Replica::new(life, clock, log.clone(), outbox, desk, memory, state);
-        let replica = Arc::new(replica);
-        Ok(Self {
-            machine: StateMachine(Arc::clone(&replica)),
-            replica,
-            log,
-            upkeep: upkeep.expect("there is a directory"),
-            receiving: receiving.expect("there is a directory"),
-        })
-    }
-
-    fn receiver(&self) -> Receiver {
-        Receiver::new(self.receiving.clone(), Arc::clone(&self.replica))
-    }
-
-    fn wire(&self) -> Wire {
-        Wire {
-            receiver: self.receiver(),
-            machine: self.machine.clone(),
-            log: self.log.clone(),
-            calls: 0,
-            sizes: Vec::new(),
-            cut: Cut::Nowhere,
-            tamper: Box::new(|_, _| {}),
-        }
-    }
-
-    fn source(&self) -> Arc<SnapshotSource> {
-        self.replica.with_state(|state| state.source.clone()).expect("there is a checkpoint")
-    }
-
-    fn applied(&self) -> Option<LogId> {
-        self.replica.with_state(|state| state.applied)
-    }
-
-    fn digest(&self) -> u64 {
-        self.replica.with_state(|state| {
-            state.queue.check_invariants();
-            state.queue.digest()
-        })
-    }
-}
-
-/// openraft moves a transfer between threads.
-fn movable<F: Future + Send>(future: F) -> F {
-    future
-}
-
-/// Where a link is cut, counted in calls from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    Nowhere,
-    /// The request is lost.
-    Before(usize),
-    /// The answer is lost.
-    After(usize),
-}
-
-/// Changes the request of the call of this number.
-type Tamper = Box<dyn FnMut(usize, &mut Vec<u8>) + Send>;
-
-/// The way to a receiver and, through it, to its state machine and its log.
-struct Wire {
-    receiver: Receiver,
-    machine: StateMachine,
-    log: LogStore,
-    calls: usize,
-    /// The lengths of the requests that got through.
-    sizes: Vec<usize>,
-    cut: Cut,
-    tamper: Tamper,
-}
-
-impl Wire {
-    async fn carry(&mut self, source: &Arc<SnapshotSource>) -> Result<Bytes, SendError> {
-        let vote = encoding::encode_vote(&Vote::new_committed(90, 2));
-        movable(send(source, vote.into(), self, std::future::pending::<()>())).await
-    }
-
-    /// What openraft does about a snapshot: installs it, and then cuts the log.
-    async fn install(&mut self, response: Response) -> io::Result<Vec<u8>> {
-        let received = match response {
-            Response::Answer(answer) => return Ok(answer),
-            Response::Install(received) => received,
-        };
-        let SnapshotData::Nothing = received.data else {
-            self.machine.install_snapshot(&received.meta, received.data).await?;
-            self.log.purge(received.meta.last_log_id.expect("it is of something")).await?;
-            return Ok(installed(ANSWER));
-        };
-        Ok(installed(b"nothing new"))
-    }
-}
-
-impl Call for Wire {
-    async fn call(&mut self, mut request: Vec<u8>, limit: Duration) -> Result<Bytes, CallError> {
-        assert!(limit <= Duration::from_secs(10), "a call may take {limit:?}");
-        self.calls += 1;
-        let lost = || CallError(io::ErrorKind::ConnectionReset.into());
-        if self.cut == Cut::Before(self.calls) {
-            return Err(lost());
-        }
-        self.sizes.push(request.len());
-        (self.tamper)(self.calls, &mut request);
-        let response = self.receiver.handle(request.into()).await;
-        let answer = self.install(response).await?;
-        if self.cut == Cut::After(self.calls) {
-            return Err(lost());
-        }
-        Ok(answer.into())
-    }
-}
-
-/// The disk of a member with a checkpoint of 20 jobs, and as it became later: with so many more, and
-/// a newer checkpoint of all of them.
-struct Pair {
-    before: SimDisk,
-    after: SimDisk,
-}
-
-async fn pair(jobs: usize) -> Pair {
-    let before = disk_with(&SimDisk::new(), 20).await;
-    let after = disk_with(&before, jobs).await;
-    Pair { before, after }
-}
-
-/// A copy of the disk with so many more jobs and a checkpoint of them.
-async fn disk_with(disk: &SimDisk, jobs: usize) -> SimDisk {
-    const AT_ONCE: usize = 50;
-    let disk = disk.kill();
-    let member = Member::start_on(&disk, TestClock::ticking(), NO_CHECKPOINTS).await;
-    for left in (1..=jobs).rev().step_by(AT_ONCE) {
-        let count = left.min(AT_ONCE);
-        (0..count).for_each(|_| member.ask(put(0, vec![b'j'; 200])));
-        for _ in 0..count {
-            inserted(&member.outcome().await);
-        }
-    }
-    member.stop().await;
-    let there = checkpoints(&disk).len();
-    let always = CheckpointLimits { log_bytes_min: 1, replay_ops_max: 1 };
-    let member = Member::start_on(&disk, TestClock::ticking(), always).await;
-    until("a checkpoint", || checkpoints(&disk).len() > there).await;
-    let copy = disk.kill();
-    member.stop().await;
-    copy
-}
-
-fn incoming(disk: &SimDisk) -> Vec<String> {
-    let names = disk.list(&data().join("checkpoints")).unwrap();
-    names.into_iter().filter(|name| name.starts_with("incoming-")).collect()
-}
-
-fn job_ids(view: &View) -> BTreeSet<u64> {
-    view.jobs.iter().map(|stats| stats.id.0).collect()
-}
 
 #[tokio::test]
 async fn a_member_that_was_sent_a_snapshot_has_the_same_state_at_once_and_after_a_restart() {
@@ -376,7 +185,9 @@ async fn another_cluster_and_nonsense_are_refused_with_a_reason() {
     let info = from.source().info().clone();
     let head = CheckpointHead { meta: Bytes::from_static(b"?"), ..info.head };
     let bad = written(&from.receiving.checkpoints, head).await;
-    let source = SnapshotSource::open(&from.receiving.checkpoints, bad, &from.receiving.transfers);
+    let Receiving { checkpoints, transfers, cold, .. } = &from.receiving;
+    let runs = SentRuns::new(cold, BTreeSet::new());
+    let source = SnapshotSource::open(checkpoints, bad, transfers, runs);
     let refused = to.wire().carry(&source.unwrap()).await.unwrap_err().to_string();
     assert!(refused.contains("description is not valid"), "{refused}");
     assert_eq!(incoming(&before), [""; 0]);

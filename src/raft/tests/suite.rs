@@ -3,6 +3,7 @@
 //! Two things of the suite are not of a member as it is, and stand in `Published` and
 //! `BeginsAnywhere`.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
@@ -15,12 +16,15 @@ use openraft::storage::{
 };
 use openraft::testing::log::{StoreBuilder, Suite};
 
+use super::super::cold::ColdRuns;
 use super::super::encoding;
 use super::super::life::Life;
+use super::super::listed::ListedRuns;
 use super::super::log_store::{LogStart, LogStore};
-use super::super::opening::{CheckpointMeta, CheckpointRecord};
+use super::super::restoring::{CheckpointMeta, CheckpointRecord};
 use super::super::snapshot::{
-    Call, CallError, Receiver, Receiving, Response, SnapshotData, SnapshotSource, installed, send,
+    Call, CallError, Receiver, Receiving, Response, SentRuns, SnapshotData, SnapshotSource,
+    installed, send,
 };
 use super::super::state_machine::{ReadySnapshot, Replica, ReplicaState, StateMachine};
 use super::super::types::{
@@ -32,6 +36,7 @@ use crate::queue::{Incarnation, MemberId};
 use crate::storage::background::{Background, BackgroundOptions};
 use crate::storage::checkpoint::{CheckpointHead, Checkpoints};
 use crate::storage::disk::RealDisk;
+use crate::storage::runs::{RunOptions, RunSet};
 use crate::storage::wal::{EntryId, Wal, WalOptions};
 
 /// A state machine that makes a checkpoint of this moment wherever openraft insists on a snapshot, and
@@ -53,8 +58,30 @@ impl Shelf {
         let now = crate::storage::tests::test_now();
         let background = Background::start(BackgroundOptions::new(now)).unwrap();
         let disk = Arc::new(SimDisk::new());
-        let checkpoints = Checkpoints::open(disk, data(), background.handle(), None).unwrap();
-        let receiving = Receiving { checkpoints, cluster: 7, transfers: Arc::default() };
+        let checkpoints =
+            Checkpoints::open(disk.clone(), data(), background.handle(), None).unwrap();
+        let runs = RunOptions {
+            disk,
+            dir: data().join("runs"),
+            cluster: 7,
+            member: 1,
+            life: 1,
+            background: background.handle(),
+            cache_bytes_max: 1 << 20,
+            cursor_bytes_max: 1 << 20,
+            on_change: Arc::new(|| {}),
+        };
+        let mut set = RunSet::open(runs.clone(), Vec::new()).unwrap();
+        set.claim(&BTreeSet::new()).unwrap();
+        let receiving = Receiving {
+            checkpoints,
+            cluster: 7,
+            transfers: Arc::default(),
+            cold: ColdRuns::new(set),
+            runs,
+            hot_bytes_max: None,
+            listed: ListedRuns::default(),
+        };
         Self { receiving, _background: background }
     }
 
@@ -84,8 +111,9 @@ impl Shelf {
         let (done, made) = tokio::sync::oneshot::channel();
         writer.finish(Box::new(move |result| drop(done.send(result))));
         let info = made.await.unwrap().unwrap();
-        let Receiving { checkpoints, transfers, .. } = &self.receiving;
-        Some(SnapshotSource::open(checkpoints, info, transfers).unwrap())
+        let Receiving { checkpoints, transfers, cold, .. } = &self.receiving;
+        let runs = SentRuns::new(cold, BTreeSet::new());
+        Some(SnapshotSource::open(checkpoints, info, transfers, runs).unwrap())
     }
 }
 

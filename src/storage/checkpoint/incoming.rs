@@ -71,6 +71,15 @@ impl Checkpoints {
         Ok(Incoming { checkpoints: self.clone(), id, path, file, length })
     }
 
+    /// Whether one is on its way.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn has_incoming(&self) -> Result<bool, CheckpointError> {
+        let names = self.disk.list(&self.dir).map_err(io_error("list", &self.dir))?;
+        Ok(names.iter().any(|name| format::incoming_index_of(name).is_some()))
+    }
+
     /// How many bytes there is room for.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What all runs of a set share: the directory, open files, and a cache of pages.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(super) struct Files {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
     pub(super) cluster: u128,
+    /// Those that have come from another member and do not have their names yet.
+    pub(super) arriving: Mutex<BTreeSet<RunUid>>,
     open: Mutex<Lru<RunUid, Arc<OpenFile>>>,
     pages: Mutex<Lru<PageKey, Page>>,
 }
@@ -49,13 +52,18 @@ impl Files {
             disk: options.disk.clone(),
             dir: options.dir.clone(),
             cluster: options.cluster,
+            arriving: Mutex::default(),
             open: Mutex::new(Lru::new(OPEN_FILES_MAX)),
             pages: Mutex::new(Lru::new(options.cache_bytes_max)),
         }
     }
 
     pub(super) fn path(&self, uid: RunUid) -> PathBuf {
-        self.dir.join(format::name(uid))
+        let name = match self.arriving.lock().contains(&uid) {
+            true => format::arriving_name(uid),
+            false => format::name(uid),
+        };
+        self.dir.join(name)
     }
 
     pub(super) fn corrupt(&self, uid: RunUid, offset: u64, why: Damage) -> RunError {
@@ -122,9 +130,14 @@ impl Files {
         self.pages.lock().cost()
     }
 
+    /// Closes the file of a run; the next read opens it again.
+    pub(super) fn close(&self, uid: RunUid) {
+        self.open.lock().remove(&uid);
+    }
+
     /// Removes the file of a run. Its pages fall out of the cache in time.
     pub(super) fn remove(&self, uid: RunUid) -> Result<(), RunError> {
-        self.open.lock().remove(&uid);
+        self.close(uid);
         let path = self.path(uid);
         remove_if_there(&*self.disk, &path).map_err(io_error("remove", &path))
     }

@@ -39,6 +39,7 @@ const HEAD_MAGIC: u64 = u64::from_le_bytes(*b"beanruns");
 const FOOT_MAGIC: u64 = u64::from_le_bytes(*b"beanrunf");
 const DRAFT_SUFFIX: &str = ".new";
 const SPOOL_SUFFIX: &str = ".ids";
+const ARRIVING_SUFFIX: &str = ".in";
 
 /// What the summary says of an index page: its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,17 @@ pub(super) fn spool_name(uid: RunUid) -> String {
     name(uid) + SPOOL_SUFFIX
 }
 
-/// Whether a file is one that was begun and not finished.
+/// The name under which it comes from another member.
+pub(super) fn arriving_name(uid: RunUid) -> String {
+    name(uid) + ARRIVING_SUFFIX
+}
+
+/// The uid in the name of a file that comes.
+pub(super) fn arriving_uid_of(file_name: &str) -> Option<RunUid> {
+    file_name.strip_suffix(ARRIVING_SUFFIX).and_then(uid_of)
+}
+
+/// Whether a file is one that was begun here and not finished.
 pub(super) fn is_leftover(file_name: &str) -> bool {
     let front = file_name.strip_suffix(DRAFT_SUFFIX).or(file_name.strip_suffix(SPOOL_SUFFIX));
     front.is_some_and(|name| uid_of(name).is_some())

@@ -9,7 +9,7 @@ use super::merge::Merging;
 use super::reader::{Content, RunFile};
 use super::run::Run;
 use super::set::{Member, Part, RunSet};
-use super::state::{Frozen, FrozenPart, RunState};
+use super::state::{Frozen, FrozenPart, Held, RunState};
 use super::{Damage, RunError, RunUid};
 
 /// What a set takes up in memory, bytes. Rather too much than too little.
@@ -36,14 +36,20 @@ impl RunSet {
             let marks = part.serial.map(|serial| self.runs[&serial].marks.clone());
             FrozenPart { run: part.run.clone(), live: part.live, marks }
         });
-        let uids = Arc::new(self.parts.keys().copied().collect());
-        let mut frozen = self.frozen.lock();
-        frozen.retain(|other| other.strong_count() > 0);
-        frozen.push(Arc::downgrade(&uids));
-        Frozen { parts: parts.collect(), uids }
+        let held = self.hold(self.parts.keys().copied().collect());
+        Frozen { parts: parts.collect(), held }
     }
 
-    /// Removes files that nobody needs: neither the set, nor anything frozen and still in use, nor
+    /// Keeps files of the directory, whether they are there or will be. They need not be this set's.
+    pub fn hold(&self, uids: BTreeSet<RunUid>) -> Held {
+        let uids = Arc::new(uids);
+        let mut held = self.held.lock();
+        held.retain(|other| other.strong_count() > 0);
+        held.push(Arc::downgrade(&uids));
+        Held(uids)
+    }
+
+    /// Removes files that nobody needs: neither the set, nor anything frozen or held, nor
     /// a durable checkpoint, all of whose files are `listed`. Returns how many.
     ///
     /// # Errors
@@ -53,8 +59,8 @@ impl RunSet {
         listed: impl IntoIterator<Item = &'a RunUid>,
     ) -> Result<usize, RunError> {
         let mut held: BTreeSet<RunUid> = listed.into_iter().copied().collect();
-        self.frozen.lock().retain(|frozen| {
-            let uids = frozen.upgrade();
+        self.held.lock().retain(|other| {
+            let uids = other.upgrade();
             held.extend(uids.iter().flat_map(|uids| uids.iter()));
             uids.is_some()
         });
@@ -71,6 +77,27 @@ impl RunSet {
             self.dropped.remove(uid);
         }
         Ok(unneeded.len())
+    }
+
+    /// Takes over the care for the files of another set of the same directory, which is given up:
+    /// those that this one does not have are removed by and by, and what holds some of them holds
+    /// them here.
+    pub fn inherit(&mut self, other: &mut Self) {
+        let parts = std::mem::take(&mut other.parts);
+        let dropped = std::mem::take(&mut other.dropped);
+        let runs = parts.into_iter().map(|(uid, part)| (uid, Some(part.run))).chain(dropped);
+        for (uid, run) in runs {
+            if !self.parts.contains_key(&uid) {
+                self.dropped.entry(uid).or_insert(run);
+            }
+        }
+        other.runs.clear();
+        self.held.lock().append(&mut other.held.lock());
+        if let Some(merging) = other.merging.take() {
+            merging.give_up();
+            // Its file goes when its end is heard of.
+            self.merging.get_or_insert(merging);
+        }
     }
 
     /// What the set takes up in memory.
@@ -91,20 +118,23 @@ impl RunSet {
         resident
     }
 
-    pub(super) fn remove_orphans(
-        &mut self,
-        listed: &BTreeSet<RunUid>,
-        kept: &BTreeSet<RunUid>,
-    ) -> Result<(), RunError> {
+    /// Makes the directory this set's, once it is certain that it is the one to go on with: makes it if
+    /// need be, and removes what an earlier life has left there, but for the files of the set and
+    /// those of `kept`, which older checkpoints list. Files that [come](super::Exchange) from another
+    /// member stay.
+    ///
+    /// # Errors
+    /// What the disk says; then some of it may be left, and the next start can do the rest.
+    pub fn claim(&mut self, kept: &BTreeSet<RunUid>) -> Result<(), RunError> {
         let (disk, dir) = (&self.options.disk, &self.options.dir);
+        disk.create_dir(dir).map_err(io_error("create", dir))?;
         for name in disk.list(dir).map_err(io_error("list", dir))? {
-            let uid = format::uid_of(&name);
-            let is_orphan = uid.is_some_and(|uid| !listed.contains(&uid) && !kept.contains(&uid));
-            if is_orphan || format::is_leftover(&name) {
+            let uid = format::uid_of(&name).filter(|uid| !self.parts.contains_key(uid));
+            if let Some(uid) = uid.filter(|uid| kept.contains(uid)) {
+                self.dropped.insert(uid, None);
+            } else if uid.is_some() || format::is_leftover(&name) {
                 let path = dir.join(name);
                 disk.remove(&path).map_err(io_error("remove", &path))?;
-            } else if let Some(uid) = uid.filter(|uid| !listed.contains(uid)) {
-                self.dropped.insert(uid, None);
             }
         }
         Ok(())

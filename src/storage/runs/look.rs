@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use std::sync::atomic::AtomicU64;
+
 use bytes::Bytes;
 
 use super::set::{Found, Handle, Member, RunSet};
@@ -111,7 +113,7 @@ impl RunSet {
     /// the file.
     pub fn verify(&self, uid: RunUid) -> Result<(), RunError> {
         match self.parts.get(&uid) {
-            Some(part) => part.run.file().map_or(Ok(()), |file| file.verify()),
+            Some(part) => part.run.file().map_or(Ok(()), |file| file.verify(&AtomicU64::new(0))),
             None => Err(RunError::Missing { file: self.files.path(uid) }),
         }
     }

@@ -118,7 +118,7 @@ impl RunSet {
     /// # Errors
     /// Why the merge has failed. The old runs stay.
     pub fn publish(&mut self) -> Result<bool, RunError> {
-        let outcome = self.merging.as_ref().and_then(|it| it.shared.state.lock().outcome.take());
+        let outcome = self.merging.as_ref().and_then(|it| it.shared.state.lock().take_outcome());
         let Some(outcome) = outcome else { return Ok(false) };
         let merging = self.merging.take().expect("it has just told its outcome");
         let published = match outcome {
@@ -159,6 +159,14 @@ impl RunSet {
     }
 }
 
+impl State {
+    /// What has come of it, if it has ended. It may have been given up since.
+    fn take_outcome(&mut self) -> Option<Outcome> {
+        let outcome = self.outcome.take()?;
+        Some(if self.is_given_up { Outcome::GivenUp } else { outcome })
+    }
+}
+
 impl Merging {
     /// A record of this run was taken.
     pub(super) fn note_taken(&self, serial: u64, found: &Found) {
@@ -170,14 +178,20 @@ impl Merging {
             return;
         }
         if state.taken.ids.len() >= TAKEN_MAX {
-            state.is_given_up = true;
-            state.taken = Taken::default();
-            return;
+            drop(state);
+            return self.give_up();
         }
         state.taken.ids.push(found.place.id);
         if self.rewrites.contains(&found.body.file) {
             state.taken.staying.entry(found.body.file).or_default().add(found.body.length);
         }
+    }
+
+    /// Nobody wants what comes of it.
+    pub(super) fn give_up(&self) {
+        let mut state = self.shared.state.lock();
+        state.is_given_up = true;
+        state.taken = Taken::default();
     }
 
     /// The files that it reads.

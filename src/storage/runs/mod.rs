@@ -22,6 +22,7 @@ use super::background::BackgroundHandle;
 use super::disk::Disk;
 
 mod cursors;
+mod exchange;
 mod files;
 mod format;
 mod ids;
@@ -43,11 +44,12 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use self::exchange::{Arriving, Exchange, OnPiece, RunId};
 pub use self::keep::Resident;
 pub use self::marks::Marks;
 pub use self::plan::{MERGE_RECORDS_MAX, MERGE_RUNS, MOVED_BYTES_MAX, Merge, OVERLAP_MAX};
 pub use self::set::{Found, RunSet};
-pub use self::state::{Frozen, Live, RunState};
+pub use self::state::{Frozen, Held, Live, RunState};
 
 /// The most bytes the facts of a record may have.
 pub const FACTS_BYTES_MAX: usize = 128;
@@ -196,6 +198,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// The background writer has ended, or takes no more work.
+    #[error("the background writer takes no more work")]
+    NoBackground,
 }
 
 /// What is wrong with a file.

@@ -1,6 +1,7 @@
 //! Reads a run that is on the disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -132,8 +133,8 @@ impl RunFile {
         self.foot.index_at - self.foot.bodies_end
     }
 
-    /// Reads all of the file, and checks it.
-    pub(super) fn verify(&self) -> Result<(), RunError> {
+    /// Reads all of the file, counting its bytes in `progress`, and checks it.
+    pub(super) fn verify(&self, progress: &AtomicU64) -> Result<(), RunError> {
         let (mut hasher, mut at) = (Hasher::new(), 0);
         let end = self.foot.file_bytes - FOOT_BYTES as u64;
         while at < end {
@@ -141,6 +142,7 @@ impl RunFile {
             hasher.update(&self.files.read(self.uid(), at, length as usize)?);
             self.files.open(self.uid())?.file.forget_cached(at..at + length);
             at += length;
+            progress.fetch_add(length, Ordering::Relaxed);
         }
         let is_whole = hasher.finalize() == self.foot.file_crc;
         if is_whole { Ok(()) } else { Err(self.damaged(0, Damage::File)) }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::cursors::Cursors;
-use super::files::{Files, io_error};
+use super::files::Files;
 use super::merge::Merging;
 use super::run::{self, Run};
 use super::sealed::Sealed;
@@ -66,41 +66,42 @@ pub struct RunSet {
     /// was one of this life and may still be written.
     pub(super) dropped: BTreeMap<RunUid, Option<Arc<Run>>>,
     pub(super) cursors: Cursors,
-    /// What was frozen and is still in use.
-    pub(super) frozen: Mutex<Vec<Weak<BTreeSet<RunUid>>>>,
+    /// Files that somebody needs, whether the set does or not.
+    pub(super) held: Mutex<Vec<Weak<BTreeSet<RunUid>>>>,
     pub(super) merging: Option<Merging>,
     serial: u64,
     uids: u32,
 }
 
 impl RunSet {
-    /// Opens the files that a checkpoint lists, and removes all others but those of `kept`, which
-    /// older checkpoints list. Reads feet and summaries only: some 6 bytes for each hundred records.
+    /// Opens the files that a checkpoint lists. Reads feet and summaries only: some 6 bytes for each
+    /// hundred records. Changes nothing: before anything is sealed the directory has to be
+    /// [claimed](Self::claim).
     ///
     /// # Errors
-    /// When a listed file is missing or damaged, or what the disk says. Nothing is removed then but
-    /// what no checkpoint lists.
-    pub fn open(
+    /// When a listed file is missing or damaged, or what the disk says.
+    pub fn open(options: RunOptions, listed: Vec<RunState>) -> Result<Self, RunError> {
+        let files = Files::new(&options);
+        Self::open_with(options, files, listed)
+    }
+
+    pub(super) fn open_with(
         options: RunOptions,
+        files: Files,
         listed: Vec<RunState>,
-        kept: &BTreeSet<RunUid>,
     ) -> Result<Self, RunError> {
-        let (disk, dir) = (&options.disk, &options.dir);
-        disk.create_dir(dir).map_err(io_error("create", dir))?;
         let mut set = Self {
-            files: Arc::new(Files::new(&options)),
+            files: Arc::new(files),
             runs: BTreeMap::new(),
             parts: BTreeMap::new(),
             dropped: BTreeMap::new(),
             cursors: Cursors::new(options.cursor_bytes_max),
-            frozen: Mutex::default(),
+            held: Mutex::default(),
             merging: None,
             serial: 0,
             uids: 0,
             options,
         };
-        let needed: BTreeSet<_> = listed.iter().map(|state| state.uid).collect();
-        set.remove_orphans(&needed, kept)?;
         for state in listed {
             set.open_file(state)?;
         }
@@ -167,6 +168,23 @@ impl RunSet {
         let failures = self.known_runs().filter_map(|run| run.take_failure()).collect();
         self.submit_waiting();
         failures
+    }
+
+    /// As [`write_sealed`](Self::write_sealed), for who can only go on when runs are written. Returns
+    /// how many are left.
+    ///
+    /// # Errors
+    /// Why one could not be written, or that nobody writes any more.
+    pub fn press_writer(&mut self) -> Result<usize, RunError> {
+        if let Some(error) = self.write_sealed().pop() {
+            return Err(error);
+        }
+        match self.sealed_runs() {
+            waiting if waiting > 0 && self.options.background.has_ended() => {
+                Err(RunError::NoBackground)
+            }
+            waiting => Ok(waiting),
+        }
     }
 
     /// How many runs are not durable yet.

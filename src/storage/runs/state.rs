@@ -37,8 +37,12 @@ pub struct RunState {
 #[derive(Debug, Default)]
 pub struct Frozen {
     pub(super) parts: Vec<FrozenPart>,
-    pub(super) uids: Arc<BTreeSet<RunUid>>,
+    pub(super) held: Held,
 }
+
+/// Files that are not removed while this exists. Clones are of the same files.
+#[derive(Clone, Debug, Default)]
+pub struct Held(pub(super) Arc<BTreeSet<RunUid>>);
 
 pub(super) struct FrozenPart {
     pub(super) run: Arc<Run>,
@@ -52,9 +56,16 @@ impl Frozen {
         self.parts.iter().map(FrozenPart::state).collect()
     }
 
+    /// The files, to be kept for longer.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl Held {
     /// The names of the files.
     pub fn uids(&self) -> &BTreeSet<RunUid> {
-        &self.uids
+        &self.0
     }
 }
 

@@ -1,5 +1,7 @@
 //! One run: written, read, damaged.
 
+use std::sync::atomic::AtomicU64;
+
 use proptest::prelude::*;
 
 use super::super::files::Files;
@@ -105,7 +107,8 @@ fn no_flipped_bit_and_no_cut_goes_unnoticed() {
         disk.edit(&path, |bytes| bytes.clone_from(&whole));
     }
     read().unwrap();
-    let verify = || open(&disk, listed, Content::Bodies).and_then(|run| run.verify());
+    let verify =
+        || open(&disk, listed, Content::Bodies).and_then(|run| run.verify(&AtomicU64::new(0)));
     verify().unwrap();
     for at in (0..whole.len()).step_by(17) {
         disk.edit(&path, |bytes| bytes[at] ^= 1);

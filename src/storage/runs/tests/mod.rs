@@ -93,7 +93,8 @@ fn open(disk: &SimDisk, listed: Vec<RunState>, kept: &BTreeSet<RunUid>) -> Resul
     let (options, heard) = options(disk, &background);
     // A new life has a number of its own.
     let options = RunOptions { life: disk.changes(), ..options };
-    let set = RunSet::open(options, listed, kept)?;
+    let mut set = RunSet::open(options, listed)?;
+    set.claim(kept)?;
     Ok(Bench { set, heard, _background: background })
 }
 

@@ -70,6 +70,21 @@ fn files_that_nobody_lists_are_removed_at_the_start_and_kept_ones_are_not() {
 }
 
 #[test]
+fn opening_removes_nothing_before_the_directory_is_claimed() {
+    let disk = SimDisk::new();
+    let mut first = bench(&disk);
+    first.set.seal(given(0..10));
+    first.settle();
+    drop(first);
+    let (before, background) = (disk.list(Path::new(DIR)).unwrap(), background());
+    let (options, _heard) = options(&disk, &background);
+    let mut set = RunSet::open(options, Vec::new()).unwrap();
+    assert_eq!(disk.list(Path::new(DIR)).unwrap(), before);
+    set.claim(&BTreeSet::new()).unwrap();
+    assert_eq!(disk.list(Path::new(DIR)).unwrap(), [""; 0]);
+}
+
+#[test]
 fn a_file_goes_when_neither_the_set_nor_anything_frozen_nor_a_checkpoint_has_it() {
     let disk = SimDisk::new();
     let mut bench = bench(&disk);
@@ -314,7 +329,8 @@ fn real_files_are_written_merged_read_and_removed() {
     let dir = temp.path().join("runs");
     let disk = Arc::new(crate::storage::disk::RealDisk);
     let options = RunOptions { disk: disk.clone(), dir: dir.clone(), ..options };
-    let set = RunSet::open(options.clone(), Vec::new(), &BTreeSet::new()).unwrap();
+    let mut set = RunSet::open(options.clone(), Vec::new()).unwrap();
+    set.claim(&BTreeSet::new()).unwrap();
     let mut bench = Bench { set, heard, _background: background };
     for run in 0..3 {
         bench.set.seal(given(run * 5000..run * 5000 + 5000));
@@ -325,7 +341,7 @@ fn real_files_are_written_merged_read_and_removed() {
     bench.publish();
     assert_eq!(bench.set.release(&[]).unwrap(), 2);
     let states = bench.set.freeze().states().unwrap();
-    let again = RunSet::open(options, states, &BTreeSet::new()).unwrap();
+    let again = RunSet::open(options, states).unwrap();
     for id in 0..15_000 {
         let found = again.find(id).unwrap().unwrap();
         assert_eq!(again.body(&found.body).unwrap(), body_of(id));
