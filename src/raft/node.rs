@@ -156,15 +156,13 @@ impl Opened {
             log_start,
             state,
             upkeep,
-            tending,
             lives,
             receiving,
             directory,
             cluster,
             ..
         } = parts;
-        let member = life.member().0;
-        let meets_nobody = meeting.is_none();
+        let (member, meets_nobody) = (life.member().0, meeting.is_none());
         let log = LogStore::new(wal, log_start, Arc::clone(&clock), memory.log.limit);
         let replica = Arc::new(Replica::new(
             Arc::clone(&life),
@@ -172,12 +170,10 @@ impl Opened {
             log.clone(),
             Arc::clone(&outbox),
             Arc::clone(&owner),
-            memory,
             state,
         ));
         let (port, us, address, timing, about) = introduce(meeting, member, cluster);
-        let us = Arc::new(us);
-        let peers = Arc::new(Peers::default());
+        let (us, peers) = (Arc::new(us), Arc::new(Peers::default()));
         let network =
             Network { us: Arc::clone(&us), peers: Arc::clone(&peers), clock: Arc::clone(&clock) };
         let machine = StateMachine(Arc::clone(&replica));
@@ -185,10 +181,8 @@ impl Opened {
         let raft =
             Raft::new(member, config, network, log.clone(), machine).await.map_err(failed)?;
         begin(&raft, member, address.as_deref()).await?;
-        // Of the log too: the membership may be newer than the checkpoint.
-        let members = raft.voter_ids().count();
-        if meets_nobody && members > 1 {
-            return Err(StartError::NeedsCluster { member, members });
+        if meets_nobody {
+            require_alone(&raft, member)?;
         }
         let grace_millis = u32::try_from(timing.dead_after.as_millis()).unwrap_or(u32::MAX);
         let receiver = receiving.map(|receiving| Receiver::new(receiving, Arc::clone(&replica)));
@@ -219,14 +213,19 @@ impl Opened {
         };
         let mut tasks = cluster.run(port, directory);
         tasks.push(tokio::spawn(reads.run(cluster.read_index(), Arc::clone(&replica))));
-        if let Some(tending) = tending {
-            tasks.push(tokio::spawn(tending.run(Arc::clone(&replica), log.clone())));
-        }
         let lives = lives.map(Arc::new);
         tasks.push(tokio::spawn(outlive(lives.clone())));
-        let upkeep = Upkeep::new(raft.clone(), replica, log, upkeep);
-        tasks.push(tokio::spawn(upkeep.run()));
+        tasks.push(tokio::spawn(Upkeep::new(raft.clone(), replica, log, upkeep).run()));
         Ok(Node { raft, cluster, lives, proposer: tokio::spawn(proposer.run()), tasks })
+    }
+}
+
+/// A member that meets nobody must be the only voter, also by its log: that may be newer than its
+/// checkpoint.
+fn require_alone(raft: &Raft<TypeConfig, StateMachine>, member: u64) -> Result<(), StartError> {
+    match raft.voter_ids().count() {
+        members if members > 1 => Err(StartError::NeedsCluster { member, members }),
+        _ => Ok(()),
     }
 }
 

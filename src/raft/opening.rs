@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::cold::Cooling;
+use super::cold::{ColdRuns, Cooling};
 use super::encoding::{self, DecodeError};
 use super::gauges::{Room, StorageGauges};
 use super::life::Signature;
@@ -139,7 +139,6 @@ pub(super) struct Parts {
     pub(super) state: ReplicaState,
     pub(super) gauges: StorageGauges,
     pub(super) upkeep: Option<DiskUpkeep>,
-    pub(super) tending: Option<Tending>,
     pub(super) lives: Option<ShortLives>,
     /// Who lives here; nobody knows in memory.
     pub(super) directory: Option<Arc<Mutex<DataDirectory>>>,
@@ -177,7 +176,6 @@ fn in_memory(newcomer: Owner, clock: Arc<dyn Clock>) -> Parts {
         state: ReplicaState::empty(),
         gauges: StorageGauges::default(),
         upkeep: None,
-        tending: None,
         lives: None,
         directory: None,
         receiving: None,
@@ -197,8 +195,7 @@ struct Opening {
 
 impl Opening {
     fn open(mut self, sync: SyncPolicy, segment_size_max: u64) -> Result<Parts, OpenError> {
-        let identity = self.directory.identity();
-        self.look_around(identity)?;
+        let identity = self.look_around()?;
         let background =
             Background::start(BackgroundOptions::new(self.now())).map_err(OpenError::Thread)?;
         let reserve = self.reserve()?;
@@ -208,13 +205,8 @@ impl Opening {
         let runs = self.run_options(identity.owner, &background, &cold_changed);
         let found = FoundState::look(&checkpoints, runs.clone())?;
         let (keep_free, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
-        let options = WalOptions {
-            sync,
-            segment_bytes_max: segment_size_max,
-            keep_free_bytes: Arc::clone(&keep_free),
-            ..self.wal_options(identity)
-        };
-        let (wal, mut recovered) = self.open_log(options, &background)?;
+        let sizes = (segment_size_max, Arc::clone(&keep_free));
+        let (wal, mut recovered) = self.open_log(self.wal_options(sync, sizes), &background)?;
         refuse_gap(&recovered, found.chosen())?;
         // The log is accepted: what nobody lists makes room for what replay will need.
         found.cold.with(|set| set.claim(&found.listed.uids()))?;
@@ -238,17 +230,9 @@ impl Opening {
             hot_bytes_max: self.hot_bytes_max,
             listed: listed.clone(),
         };
+        state.cooling = self.cooling(&cold);
         let directory = Arc::new(Mutex::new(self.directory));
-        let runs = cold.clone();
-        let memory = Arc::clone(&self.memory);
-        state.cooling =
-            self.hot_bytes_max.map(|hot_bytes_max| Cooling { runs, hot_bytes_max, memory });
-        let tending = Tending {
-            cold: cold.clone(),
-            changed: cold_changed,
-            memory: self.memory,
-            background: background.handle(),
-        };
+        let tending = Tending::new(&cold, cold_changed, &self.memory, &background);
         let upkeep = DiskUpkeep {
             disk: self.disk,
             directory: Arc::clone(&directory),
@@ -264,6 +248,7 @@ impl Opening {
             room: Arc::clone(&room),
             told_stall: false,
             cold,
+            tending: Some(tending),
             listed,
             last: chosen.as_ref().map(Last::found),
             parts: chosen.iter().map(checkpoint_part).collect(),
@@ -277,7 +262,6 @@ impl Opening {
             wal: Some(wal),
             state,
             upkeep: Some(upkeep),
-            tending: Some(tending),
             lives: None,
             directory: Some(directory),
             receiving: Some(receiving),
@@ -285,14 +269,15 @@ impl Opening {
     }
 
     /// Refuses a directory that lacks what it had, and says when there is a new one.
-    fn look_around(&self, identity: Identity) -> Result<(), OpenError> {
+    fn look_around(&self) -> Result<Identity, OpenError> {
+        let identity = self.directory.identity();
         if identity.incarnation == 0 {
             self.tell_beginning(identity.owner);
         }
-        match identity.is_complete {
-            true => self.refuse_missing("checkpoints"),
-            false => Ok(()),
+        if identity.is_complete {
+            self.refuse_missing("checkpoints")?;
         }
+        Ok(identity)
     }
 
     fn checkpoints(
@@ -349,10 +334,25 @@ impl Opening {
         }
     }
 
-    fn wal_options(&self, identity: Identity) -> WalOptions {
-        let may_create = !identity.is_complete;
-        let lock = Some(self.directory.lock());
-        WalOptions { may_create, lock, ..WalOptions::new(identity.owner, self.now()) }
+    fn cooling(&self, runs: &ColdRuns) -> Option<Cooling> {
+        let hot_bytes_max = self.hot_bytes_max?;
+        Some(Cooling { runs: runs.clone(), hot_bytes_max, memory: Arc::clone(&self.memory) })
+    }
+
+    fn wal_options(
+        &self,
+        sync: SyncPolicy,
+        (segment_bytes_max, keep_free_bytes): (u64, Arc<AtomicU64>),
+    ) -> WalOptions {
+        let identity = self.directory.identity();
+        WalOptions {
+            sync,
+            segment_bytes_max,
+            keep_free_bytes,
+            may_create: !identity.is_complete,
+            lock: Some(self.directory.lock()),
+            ..WalOptions::new(identity.owner, self.now())
+        }
     }
 
     fn open_log(

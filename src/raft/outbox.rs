@@ -87,6 +87,11 @@ impl Outbox {
         Self { life, memory, lanes: Mutex::new(lanes), woken: Notify::new() }
     }
 
+    /// The budget in which it counts what it holds.
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
     /// Queues `op`. The bound on what waits here is that of the connections: each has a bounded
     /// number of commands under way.
     pub fn push(&self, op: Op) {

@@ -152,9 +152,9 @@ impl Replica {
         log: LogStore,
         outbox: Arc<Outbox>,
         owner: Arc<dyn Owner>,
-        memory: Arc<Memory>,
         state: ReplicaState,
     ) -> Self {
+        let memory = Arc::clone(outbox.memory());
         memory.hot.set(state.hot_bytes());
         let deadline = AtomicU64::new(deadline_of(&state.queue));
         let entry_at = AtomicU64::new(state.queue.now().0);

@@ -1,7 +1,7 @@
 //! Tends what is beside the log: hands runs to the background writer, takes over what it has written,
 //! counts what all of it has in memory, and says how fast to write.
 //!
-//! A task of its own, so that it goes on while a checkpoint is made: producers may wait for it.
+//! It goes on while a checkpoint is made: producers may wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::log_store::LogStore;
 use super::state_machine::Replica;
 use crate::chain::Chain;
 use crate::memory::Memory;
-use crate::storage::background::{BackgroundHandle, Pace};
+use crate::storage::background::{Background, BackgroundHandle, Pace};
 use crate::storage::runs::Resident;
 
 /// How often to look when nothing has happened.
@@ -24,14 +24,24 @@ const COPY_BYTES: usize = 256;
 
 /// The task's parts.
 pub(super) struct Tending {
-    pub(super) cold: ColdRuns,
+    cold: ColdRuns,
     /// Something has become of a run file.
-    pub(super) changed: Arc<Notify>,
-    pub(super) memory: Arc<Memory>,
-    pub(super) background: BackgroundHandle,
+    changed: Arc<Notify>,
+    memory: Arc<Memory>,
+    background: BackgroundHandle,
 }
 
 impl Tending {
+    pub(super) fn new(
+        cold: &ColdRuns,
+        changed: Arc<Notify>,
+        memory: &Arc<Memory>,
+        background: &Background,
+    ) -> Self {
+        let (cold, memory) = (cold.clone(), Arc::clone(memory));
+        Self { cold, changed, memory, background: background.handle() }
+    }
+
     /// Runs for as long as it is polled.
     pub(super) async fn run(self, replica: Arc<Replica>, log: LogStore) {
         loop {

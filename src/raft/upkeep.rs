@@ -22,6 +22,7 @@ use super::opening::checkpoint_part;
 use super::restoring::{CheckpointMeta, CheckpointRecord};
 use super::snapshot::{SentRuns, SnapshotSource, Transfers};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
+use super::tending::Tending;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, leading};
 use crate::chain::Chain;
 use crate::queue::{LogicalTime, Record};
@@ -128,6 +129,8 @@ pub(super) struct DiskUpkeep {
     /// It was said that the log waits for room.
     pub(super) told_stall: bool,
     pub(super) cold: ColdRuns,
+    /// What goes on beside checkpoints, until it runs.
+    pub(super) tending: Option<Tending>,
     /// The run files that each checkpoint lists.
     pub(super) listed: ListedRuns,
     pub(super) last: Option<Last>,
@@ -171,7 +174,17 @@ impl Upkeep {
     pub(super) async fn run(mut self) {
         match self.disk.take() {
             None => self.cut_memory().await,
-            Some(disk) => self.keep_disk(disk).await,
+            Some(mut disk) => {
+                let tending = disk.tending.take();
+                let (replica, log) = (Arc::clone(&self.replica), self.log.clone());
+                let tended = async {
+                    if let Some(tending) = tending {
+                        tending.run(replica, log).await;
+                    }
+                };
+                // Side by side: producers may wait for what is tended while a checkpoint is made.
+                tokio::join!(tended, self.keep_disk(disk));
+            }
         }
     }
 

@@ -124,7 +124,7 @@ fn a_removed_members_clients_are_gone_before_their_jobs_come_back() {
     let mut resting = cluster.client(removed);
     expect(&mut resting, "list-tube-used", "USING default");
     let mut collector = cluster.client(leader);
-    collector.send(b"reserve").expect("the member serves");
+    collector.send(b"reserve\r\n").expect("the member serves");
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| cluster.change(leader, &request));
         assert_eq!(next(&mut collector), reserved, "{}", cluster.logs());

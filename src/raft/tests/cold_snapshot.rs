@@ -288,11 +288,12 @@ async fn what_the_sender_does_not_need_any_more_stays_until_it_was_sent() {
     // All jobs are taken, and no checkpoint lists their files any more.
     wire.tamper = Box::new(move |_, _| {
         cold.with(|set| {
-            for (group, _) in set.groups().unwrap() {
-                for found in set.after(group, None, usize::MAX).unwrap() {
-                    let body = set.take(&found).unwrap();
-                    set.let_go(&body);
-                }
+            let groups = set.groups().unwrap().into_iter();
+            let all: Vec<_> =
+                groups.flat_map(|(group, _)| set.after(group, None, usize::MAX).unwrap()).collect();
+            for found in all {
+                let body = set.take(&found).unwrap();
+                set.let_go(&body);
             }
             set.release(&[]).unwrap();
         });

@@ -53,7 +53,7 @@ impl Side {
         let life = Arc::new(Life::new(signature));
         let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
         let desk = Arc::new(Desk::default());
-        let replica = Replica::new(life, clock, log.clone(), outbox, desk, memory, state);
+        let replica = Replica::new(life, clock, log.clone(), outbox, desk, state);
         let replica = Arc::new(replica);
         Ok(Self {
             machine: StateMachine(Arc::clone(&replica)),

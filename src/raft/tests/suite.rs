@@ -291,7 +291,7 @@ fn machine(log: &LogStore) -> Published {
     let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
     let desk = Arc::new(Desk::default());
     let state = ReplicaState::empty();
-    let replica = Replica::new(life, clock(), log.clone(), outbox, desk, memory, state);
+    let replica = Replica::new(life, clock(), log.clone(), outbox, desk, state);
     Published { machine: StateMachine(Arc::new(replica)), shelf: Arc::new(Shelf::new()) }
 }
 
