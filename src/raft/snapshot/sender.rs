@@ -122,8 +122,10 @@ impl<C: Call> Transfer<'_, C> {
         let kept = source.keep_log();
         let mut sending = pin!(self.send_all());
         tokio::select! {
-            sent = &mut sending => return Ok((sent?, Some(kept))),
+            // First: its time is that of all of the transfer.
+            biased;
             () = is_outdated(&source) => drop(kept),
+            sent = &mut sending => return Ok((sent?, Some(kept))),
         }
         Ok((sending.await?, None))
     }

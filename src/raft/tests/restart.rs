@@ -11,7 +11,7 @@ use crate::storage::sim::Crash;
 const AT_ONCE: usize = 50;
 
 /// So little that most jobs become cold.
-const HOT_BYTES_MAX: u64 = 32 << 10;
+pub(super) const HOT_BYTES_MAX: u64 = 32 << 10;
 
 /// A checkpoint whenever there is something new.
 const ALWAYS: CheckpointLimits = CheckpointLimits { log_bytes_min: 1, replay_ops_max: 1 };
@@ -92,17 +92,20 @@ fn change(random: &mut Random, job: JobId) -> Action {
 /// What a member shows that is started on a copy of `disk`, at a moment that is always the same.
 pub(super) async fn shown_by(disk: &SimDisk) -> View {
     let clock = TestClock::standing(Duration::from_secs(5000), Duration::from_secs(1_005_000), 1);
-    let member = Member::start_on(&disk.kill(), clock, NO_CHECKPOINTS).await;
+    // The pace of the background writer stands still with this clock: nothing is made cold.
+    let options = options(&disk.kill(), clock, NO_CHECKPOINTS);
+    let member = Member::start(OpenOptions { hot_bytes_max: None, ..options }).await.unwrap();
     let view = member.settled_view().await;
     member.stop().await;
     view
 }
 
 /// A disk with two checkpoints and more log behind them; the log before the older one is gone.
-pub(super) async fn disk_with_two_checkpoints() -> SimDisk {
+pub(super) async fn disk_with_two_checkpoints(hot_bytes_max: Option<u64>) -> SimDisk {
     let disk = SimDisk::new();
     let limits = CheckpointLimits { log_bytes_min: u64::MAX, replay_ops_max: 1000 };
-    let member = Member::start_on(&disk, TestClock::ticking(), limits).await;
+    let options = options(&disk, TestClock::ticking(), limits);
+    let member = Member::start(OpenOptions { hot_bytes_max, ..options }).await.unwrap();
     let (mut random, mut ledger) = (Random(3), Ledger::default());
     for wanted in [1, 2] {
         while checkpoints(&disk).len() < wanted {
@@ -193,7 +196,7 @@ async fn bodies_of_held_jobs_are_on_the_disk_and_come_back() {
 
 #[tokio::test]
 async fn a_damaged_newest_checkpoint_is_passed_over_and_nothing_is_lost() {
-    let disk = disk_with_two_checkpoints().await;
+    let disk = disk_with_two_checkpoints(None).await;
     let whole = shown_by(&disk).await;
     let newest = checkpoints(&disk).pop().unwrap();
     let damaged = disk.kill();
