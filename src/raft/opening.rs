@@ -209,10 +209,10 @@ impl Opening {
         let (wal, mut recovered) = self.open_log(self.wal_options(sync, sizes), &background)?;
         refuse_gap(&recovered, found.chosen())?;
         // The log is accepted: what nobody lists makes room for what replay will need.
-        found.cold.with(|set| set.claim(&found.listed.uids()))?;
-        found.listed.forget_removed(&checkpoints, &found.cold)?;
-        let Restored { mut state, chosen, cold, listed } =
-            found.restore(&checkpoints, &transfers, self.hot_bytes_max)?;
+        found.claim(&checkpoints)?;
+        let restored = found.restore(&checkpoints, &transfers, self.hot_bytes_max)?;
+        let receiving = self.receiving(&restored, runs, &checkpoints, &transfers);
+        let Restored { mut state, chosen, cold, listed } = restored;
         if let Some(applied) = &state.applied {
             follow_checkpoint(&wal, &mut recovered, encoding::entry_id(applied))?;
         }
@@ -221,15 +221,6 @@ impl Opening {
         let catalog = self.catalog(incarnation, &recovered, chosen.as_ref());
         let clock = self.logical_clock(&recovered, state.queue.now())?;
         let wal = Arc::new(wal);
-        let receiving = Receiving {
-            checkpoints: checkpoints.clone(),
-            cluster: identity.owner.cluster,
-            transfers: Arc::clone(&transfers),
-            cold: cold.clone(),
-            runs,
-            hot_bytes_max: self.hot_bytes_max,
-            listed: listed.clone(),
-        };
         state.cooling = self.cooling(&cold);
         let directory = Arc::new(Mutex::new(self.directory));
         let tending = Tending::new(&cold, cold_changed, &self.memory, &background);
@@ -331,6 +322,25 @@ impl Opening {
             cache_bytes_max: part(RUN_CACHE_PART, RUN_CACHE_BYTES_MAX),
             cursor_bytes_max: part(RUN_CURSOR_PART, RUN_CURSOR_BYTES_MAX),
             on_change: Arc::new(move || changed.notify_one()),
+        }
+    }
+
+    /// Where snapshots are received, over what was restored.
+    fn receiving(
+        &self,
+        restored: &Restored,
+        runs: RunOptions,
+        checkpoints: &Checkpoints,
+        transfers: &Arc<Transfers>,
+    ) -> Receiving {
+        Receiving {
+            checkpoints: checkpoints.clone(),
+            cluster: runs.cluster,
+            transfers: Arc::clone(transfers),
+            cold: restored.cold.clone(),
+            runs,
+            hot_bytes_max: self.hot_bytes_max,
+            listed: restored.listed.clone(),
         }
     }
 

@@ -47,9 +47,9 @@ pub(super) enum CheckpointRecord {
 pub(super) struct FoundState {
     checkpoint: Option<FoundCheckpoint>,
     /// Its run files, open.
-    pub(super) cold: ColdRuns,
+    cold: ColdRuns,
     /// The run files of all checkpoints that can be gone back to.
-    pub(super) listed: ListedRuns,
+    listed: ListedRuns,
 }
 
 struct FoundCheckpoint {
@@ -101,7 +101,17 @@ impl FoundState {
         self.checkpoint.as_ref().map(|found| &found.info)
     }
 
-    /// Builds the queue. Blocks while jobs that are too many to be hot are written.
+    /// Removes what neither this checkpoint nor an older one lists: it is the one to go on with.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub(super) fn claim(&self, checkpoints: &Checkpoints) -> Result<(), OpenError> {
+        self.cold.with(|set| set.claim(&self.listed.uids()))?;
+        self.listed.forget_removed(checkpoints, &self.cold)
+    }
+
+    /// Builds the queue, after [`claim`](Self::claim). Blocks while jobs that are too many to be hot are written.
     ///
     /// # Errors
     ///
