@@ -8,26 +8,24 @@ use super::lru::Lru;
 use super::set::Member;
 use super::{Group, Place, RunError};
 
+/// What an entry of a tree takes up beside itself, bytes, about.
+const TREE_ENTRY_BYTES: usize = 16;
+
 /// The cursors of the groups that were asked for lately.
 pub(super) struct Cursors {
     groups: Mutex<Lru<Group, GroupCursors>>,
 }
 
-/// The cursors of one group.
+/// The cursors of one group: for each run a place before which it has nothing of the group, and the
+/// first record there that nobody had taken, once it was looked for. Runs are looked into only when
+/// their place is the least, so that those of a queue that is first in, first out stay closed until
+/// it is their turn.
 #[derive(Default)]
 struct GroupCursors {
     /// The runs up to this serial have been looked at.
     seen: u64,
-    cursors: Vec<Cursor>,
-}
-
-/// The first record of a group in a run that nobody has taken, as far as it is known.
-#[derive(Clone, Copy)]
-struct Cursor {
-    serial: u64,
-    ordinal: u32,
-    /// The place of that record, once it was read.
-    place: Option<Place>,
+    /// By place and by serial.
+    cursors: BTreeMap<(Place, u64), Option<u32>>,
 }
 
 impl Cursors {
@@ -43,10 +41,11 @@ impl Cursors {
     ) -> Result<Option<Place>, RunError> {
         // Others may read meanwhile; two that build the same cursors do no harm.
         let mut cursors = self.groups.lock().remove(&group).unwrap_or_default();
-        cursors.see_new(runs, group)?;
+        cursors.see_new(runs, group);
         let first = cursors.first(runs, group)?;
+        let entry_bytes = size_of::<((Place, u64), Option<u32>)>() + TREE_ENTRY_BYTES;
         let bytes = size_of::<GroupCursors>()
-            + cursors.cursors.capacity() * size_of::<Cursor>()
+            + cursors.cursors.len() * entry_bytes
             + Lru::<Group, GroupCursors>::entry_bytes();
         self.groups.lock().insert(group, cursors, bytes);
         Ok(first)
@@ -65,58 +64,50 @@ impl Cursors {
 
 impl GroupCursors {
     /// Adds cursors for the runs that came since.
-    fn see_new(&mut self, runs: &BTreeMap<u64, Member>, group: Group) -> Result<(), RunError> {
+    fn see_new(&mut self, runs: &BTreeMap<u64, Member>, group: Group) {
         for (&serial, member) in runs.range(self.seen + 1..) {
             if member.may_have(group) {
-                let ordinal = member.run.partition(|place| *place < group.start())?;
-                self.cursors.push(Cursor { serial, ordinal, place: None });
+                let place = member.run.first.max(group.start());
+                self.cursors.insert((place, serial), None);
             }
             self.seen = serial;
         }
-        self.cursors.shrink_to_fit();
-        Ok(())
     }
 
-    /// Moves the cursors over what was taken, and drops those that have nothing left.
+    /// Moves the least cursor over what was taken, until it stands on a record that was not.
     fn first(
         &mut self,
         runs: &BTreeMap<u64, Member>,
         group: Group,
     ) -> Result<Option<Place>, RunError> {
-        let mut first = None;
-        let mut position = 0;
-        while position < self.cursors.len() {
-            let cursor = &mut self.cursors[position];
-            cursor.settle(runs, group)?;
-            match cursor.place {
-                None => {
-                    self.cursors.swap_remove(position);
-                }
-                Some(place) => {
-                    first = Some(first.map_or(place, |first: Place| first.min(place)));
-                    position += 1;
-                }
+        while let Some((&(place, serial), &ordinal)) = self.cursors.first_key_value() {
+            let member = runs.get(&serial);
+            let is_free = |ordinal: &u32| member.is_some_and(|it| !it.marks.is_taken(*ordinal));
+            if ordinal.as_ref().is_some_and(is_free) {
+                return Ok(Some(place));
+            }
+            let next = match member {
+                Some(member) => member.first_of(group, ordinal)?,
+                None => None,
+            };
+            self.cursors.remove(&(place, serial));
+            if let Some((place, ordinal)) = next {
+                self.cursors.insert((place, serial), Some(ordinal));
             }
         }
-        Ok(first)
+        Ok(None)
     }
 }
 
-impl Cursor {
-    /// Stands on the first untaken record of the group, or has no place.
-    fn settle(&mut self, runs: &BTreeMap<u64, Member>, group: Group) -> Result<(), RunError> {
-        let Some(member) = runs.get(&self.serial) else {
-            self.place = None;
-            return Ok(());
+impl Member {
+    /// The first untaken record of a group from an ordinal on, or of all.
+    fn first_of(&self, group: Group, from: Option<u32>) -> Result<Option<(Place, u32)>, RunError> {
+        let from = match from {
+            Some(ordinal) => ordinal,
+            None => self.run.partition(|place| *place < group.start())?,
         };
-        if self.place.is_some() && !member.marks.is_taken(self.ordinal) {
-            return Ok(());
-        }
-        self.place = None;
-        if let Some(ordinal) = member.marks.next_untaken(self.ordinal) {
-            self.ordinal = ordinal;
-            self.place = Some(member.run.place(ordinal)?).filter(|place| place.group == group);
-        }
-        Ok(())
+        let Some(ordinal) = self.marks.next_untaken(from) else { return Ok(None) };
+        let place = self.run.place(ordinal)?;
+        Ok((place.group == group).then_some((place, ordinal)))
     }
 }

@@ -9,6 +9,7 @@ use super::merge::Merging;
 use super::reader::{Content, RunFile};
 use super::run::Run;
 use super::set::{Member, Part, RunSet};
+use super::spans::Spans;
 use super::state::{Frozen, FrozenPart, Held, RunState};
 use super::{Damage, RunError, RunUid};
 
@@ -92,6 +93,7 @@ impl RunSet {
             }
         }
         other.runs.clear();
+        other.spans = Spans::default();
         self.held.lock().append(&mut other.held.lock());
         if let Some(merging) = other.merging.take() {
             merging.give_up();
@@ -105,6 +107,7 @@ impl RunSet {
         let mut resident = Resident {
             cache: self.files.cached_bytes(),
             cursors: self.cursors.resident_bytes(),
+            indexes: self.spans.heap_bytes(),
             merge: self.merging.as_ref().map_or(0, Merging::resident_bytes),
             ..Resident::default()
         };

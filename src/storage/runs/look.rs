@@ -24,8 +24,8 @@ impl RunSet {
     /// # Errors
     /// [`RunError::Corrupt`], or what the disk says.
     pub fn find(&self, id: u64) -> Result<Option<Found>, RunError> {
-        // The newest first: what was sealed again lately is asked for most.
-        for (&serial, member) in self.runs.iter().rev() {
+        for serial in self.spans.of(id) {
+            let member = &self.runs[&serial];
             let ordinal = member.run.find(id)?;
             if let Some(ordinal) = ordinal.filter(|ordinal| !member.marks.is_taken(*ordinal)) {
                 return self.found(Handle { serial, ordinal }).map(Some);

@@ -38,6 +38,7 @@ mod run;
 mod scan;
 mod sealed;
 mod set;
+mod spans;
 mod state;
 mod writer;
 

@@ -107,6 +107,12 @@ impl RunFile {
         Ok(block.place(self.position(&block, ordinal)?))
     }
 
+    /// The least and the greatest id.
+    pub(super) fn id_span(&self) -> (u64, u64) {
+        let ranges = &self.summary.id_ranges;
+        ranges.first().zip(ranges.last()).map_or((1, 0), |(first, last)| (first.0, last.1))
+    }
+
     /// The ordinal of an id. Reads one page of the id index, or none.
     pub(super) fn find(&self, id: u64) -> Result<Option<u32>, RunError> {
         let Some(number) = self.page_of_id(id) else { return Ok(None) };

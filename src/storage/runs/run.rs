@@ -116,6 +116,14 @@ impl Run {
         }
     }
 
+    /// The least and the greatest id.
+    pub(super) fn ids(&self) -> (u64, u64) {
+        match &*self.data.read() {
+            Data::Sealed(sealed) => sealed.id_span(),
+            Data::File(file) => file.id_span(),
+        }
+    }
+
     /// The ordinal of an id, if it is still in memory.
     pub(super) fn find_sealed(&self, id: u64) -> Option<u32> {
         match self.data() {

@@ -52,6 +52,12 @@ impl Sealed {
         &self.records
     }
 
+    /// The least and the greatest id.
+    pub(super) fn id_span(&self) -> (u64, u64) {
+        let ends = self.ids.first().zip(self.ids.last());
+        ends.map_or((1, 0), |(first, last)| (first.0, last.0))
+    }
+
     pub(super) fn find(&self, id: u64) -> Option<u32> {
         let found = self.ids.binary_search_by_key(&id, |(id, _)| *id);
         found.ok().map(|position| self.ids[position].1)

@@ -11,6 +11,7 @@ use super::files::Files;
 use super::merge::Merging;
 use super::run::{self, Run};
 use super::sealed::Sealed;
+use super::spans::Spans;
 use super::state::{Live, RunState};
 use super::{BodyPointer, Group, Marks, Place, Record, RecordBody, RunError, RunOptions, RunUid};
 
@@ -60,6 +61,8 @@ pub struct RunSet {
     pub(super) files: Arc<Files>,
     /// Runs with untaken records, by serials that only grow.
     pub(super) runs: BTreeMap<u64, Member>,
+    /// The ids that each of them spans.
+    pub(super) spans: Spans,
     /// All files that are needed.
     pub(super) parts: BTreeMap<RunUid, Part>,
     /// Files that nobody here needs any more, and that may still be on the disk; with the run, if it
@@ -93,6 +96,7 @@ impl RunSet {
         let mut set = Self {
             files: Arc::new(files),
             runs: BTreeMap::new(),
+            spans: Spans::default(),
             parts: BTreeMap::new(),
             dropped: BTreeMap::new(),
             cursors: Cursors::new(options.cursor_bytes_max),
@@ -235,6 +239,7 @@ impl RunSet {
         let marks = marks.unwrap_or_else(|| Marks::new(run.records));
         let part = Part { run: run.clone(), live, serial: Some(serial) };
         assert!(self.parts.insert(uid, part).is_none(), "{uid:?} is there twice");
+        self.spans.add(serial, run.ids());
         self.runs.insert(serial, Member { run, marks });
         self.drop_taken(serial);
         serial
@@ -243,6 +248,7 @@ impl RunSet {
     /// Forgets a run of which no records are needed, though perhaps bodies.
     pub(super) fn drop_run(&mut self, serial: u64) {
         let member = self.runs.remove(&serial).expect("a run is dropped once");
+        self.spans.remove(serial);
         let uid = member.run.uid;
         self.parts.get_mut(&uid).expect("a run has its file").serial = None;
         self.drop_unneeded(uid);
