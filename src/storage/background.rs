@@ -32,9 +32,9 @@ pub const JOBS_MAX: usize = 64;
 pub enum Pace {
     /// Nobody waits for it: 100 MB/s.
     Calm,
-    /// It lags behind those who put jobs in: 250 MB/s.
+    /// It lags behind those who put jobs in: 400 MB/s.
     Brisk,
-    /// They wait for it: 600 MB/s.
+    /// They wait for it: 800 MB/s.
     Hurried,
 }
 
@@ -152,8 +152,8 @@ impl Pace {
     fn bytes_per_second(self) -> u64 {
         match self {
             Self::Calm => 100_000_000,
-            Self::Brisk => 250_000_000,
-            Self::Hurried => 600_000_000,
+            Self::Brisk => 400_000_000,
+            Self::Hurried => 800_000_000,
         }
     }
 }

@@ -61,6 +61,8 @@ pub struct RunSet {
     pub(super) files: Arc<Files>,
     /// Runs with untaken records, by serials that only grow.
     pub(super) runs: BTreeMap<u64, Member>,
+    /// Those of this life that may not be durable yet.
+    pub(super) sealed: Mutex<Vec<Arc<Run>>>,
     /// The ids that each of them spans.
     pub(super) spans: Spans,
     /// All files that are needed.
@@ -96,6 +98,7 @@ impl RunSet {
         let mut set = Self {
             files: Arc::new(files),
             runs: BTreeMap::new(),
+            sealed: Mutex::default(),
             spans: Spans::default(),
             parts: BTreeMap::new(),
             dropped: BTreeMap::new(),
@@ -193,7 +196,9 @@ impl RunSet {
 
     /// How many runs are not durable yet.
     pub fn sealed_runs(&self) -> usize {
-        self.parts.values().filter(|part| part.run.file().is_none()).count()
+        let mut sealed = self.sealed.lock();
+        sealed.retain(|run| run.file().is_none() && self.parts.contains_key(&run.uid));
+        sealed.len()
     }
 
     /// Takes a record that was found. Returns where its body is now, which stays until it is let go:
@@ -239,6 +244,9 @@ impl RunSet {
         let marks = marks.unwrap_or_else(|| Marks::new(run.records));
         let part = Part { run: run.clone(), live, serial: Some(serial) };
         assert!(self.parts.insert(uid, part).is_none(), "{uid:?} is there twice");
+        if run.file().is_none() {
+            self.sealed.lock().push(Arc::clone(&run));
+        }
         self.spans.add(serial, run.ids());
         self.runs.insert(serial, Member { run, marks });
         self.drop_taken(serial);
