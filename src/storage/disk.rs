@@ -35,6 +35,10 @@ pub trait DiskFile: Send + Sync {
 
     /// Makes contents and length durable (fdatasync).
     ///
+    /// On ext4 success is not to be relied on alone where room was allocated and never written, or a
+    /// file was made anew: when the journal ends meanwhile, only the next sync, of any file, says so.
+    /// So the log syncs such a segment twice, and everything else syncs a directory afterwards.
+    ///
     /// # Errors
     /// After an error nobody knows what is on the disk: the caller must not try again.
     fn sync_data(&self) -> io::Result<()>;

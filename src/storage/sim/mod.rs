@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::state::{DirChange, DirState, Faults, FileChange, FileState, State, split};
+use self::state::{DirChange, DirState, Faults, FileChange, FileState, State, Syncing, split};
 use super::disk::{Disk, DiskFile, DiskLock};
 
 mod state;
@@ -102,6 +102,14 @@ impl SimDisk {
     /// by a later sync.
     pub fn fail_sync(&self, n: u64) {
         self.state.lock().faults.sync_countdown = Some(n);
+    }
+
+    /// Shuts the file system down in the middle of the `n`-th sync from now (1 is the next): from
+    /// then on everything fails. As on ext4 (seen with Linux 6.18 and `FS_IOC_SHUTDOWN`), a sync of
+    /// room that was allocated and never written says that it succeeded, and what it wrote there is
+    /// lost.
+    pub fn shut_down_in_sync(&self, n: u64) {
+        self.state.lock().faults.shutdown_countdown = Some(n);
     }
 
     /// After `changes` more changes, everything fails, as if the machine had lost its power.
@@ -233,10 +241,10 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        let succeeds = state.sync()?;
+        let syncing = state.sync()?;
         let dir = state.dirs.get_mut(dir).ok_or(ErrorKind::NotFound)?;
         dir.pending.clear();
-        if !succeeds {
+        if syncing != Syncing::Succeeds {
             return Err(io::Error::other("injected sync failure"));
         }
         dir.durable = dir.current.clone();
@@ -289,13 +297,16 @@ impl SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock();
-        let succeeds = state.sync()?;
+        let syncing = state.sync()?;
         let file = &mut state.files[self.id];
-        let pending = std::mem::take(&mut file.pending);
-        if !succeeds {
-            return Err(io::Error::other("injected sync failure"));
+        match syncing {
+            Syncing::Succeeds => file.sync(),
+            Syncing::IsCutOff if file.sync_while_going_down() => {}
+            Syncing::IsCutOff | Syncing::Fails => {
+                file.pending.clear();
+                return Err(io::Error::other("injected sync failure"));
+            }
         }
-        pending.iter().for_each(|(_, change)| change.apply(&mut file.durable));
         Ok(())
     }
 }
@@ -359,7 +370,11 @@ impl DiskFile for SimFile {
         if wanted.saturating_sub(has) > room {
             return Err(ErrorKind::StorageFull.into());
         }
-        if wanted > has { self.set_length(length) } else { Ok(()) }
+        if wanted > has {
+            self.set_length(length)?;
+            self.state.lock().files[self.id].unwritten_from.get_or_insert(has);
+        }
+        Ok(())
     }
 
     fn forget_cached(&self, _range: Range<u64>) {}

@@ -20,6 +20,8 @@ pub(super) struct FileState {
     pub(super) durable: Vec<u8>,
     pub(super) current: Vec<u8>,
     pub(super) pending: Vec<(u64, FileChange)>,
+    /// From here on there is room that was allocated and never written, as far as was synced.
+    pub(super) unwritten_from: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -45,12 +47,22 @@ pub(super) enum DirChange {
 #[derive(Clone, Default)]
 pub(super) struct Faults {
     pub(super) sync_countdown: Option<u64>,
+    pub(super) shutdown_countdown: Option<u64>,
     pub(super) power_countdown: Option<u64>,
     pub(super) copy_countdown: Option<u64>,
     pub(super) copy: Option<Box<State>>,
     pub(super) capacity_bytes: Option<u64>,
     pub(super) write_bytes_max: Option<usize>,
     pub(super) unreadable: BTreeSet<PathBuf>,
+}
+
+/// How a sync goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syncing {
+    Succeeds,
+    Fails,
+    /// The file system goes down meanwhile.
+    IsCutOff,
 }
 
 pub(super) struct PendingWrite {
@@ -82,17 +94,16 @@ impl State {
         if self.faults.power_countdown == Some(0) { Err(power_is_off()) } else { Ok(()) }
     }
 
-    pub(super) fn sync(&mut self) -> io::Result<bool> {
+    pub(super) fn sync(&mut self) -> io::Result<Syncing> {
         self.change()?;
-        match &mut self.faults.sync_countdown {
-            Some(1) => {
-                self.faults.sync_countdown = None;
-                return Ok(false);
-            }
-            Some(left) => *left -= 1,
-            None => {}
+        if count_down(&mut self.faults.sync_countdown) {
+            return Ok(Syncing::Fails);
         }
-        Ok(true)
+        if count_down(&mut self.faults.shutdown_countdown) {
+            self.faults.power_countdown = Some(0);
+            return Ok(Syncing::IsCutOff);
+        }
+        Ok(Syncing::Succeeds)
     }
 
     pub(super) fn dir(&mut self, path: &Path) -> io::Result<(&mut DirState, String)> {
@@ -139,6 +150,35 @@ impl State {
 }
 
 impl FileState {
+    /// Makes durable what was pending.
+    pub(super) fn sync(&mut self) {
+        for (_, change) in std::mem::take(&mut self.pending) {
+            change.apply(&mut self.durable);
+            if let (Some(from), FileChange::Write { offset, bytes }) =
+                (&mut self.unwritten_from, &change)
+                && offset <= from
+            {
+                *from = (*from).max(offset + bytes.len());
+            }
+        }
+        self.unwritten_from.take_if(|from| *from >= self.durable.len());
+    }
+
+    /// What ext4 does whose journal ends meanwhile: it writes, and where that is into unwritten room
+    /// it fails to note so, and tells nobody. Returns whether it reports success.
+    pub(super) fn sync_while_going_down(&mut self) -> bool {
+        let pending = std::mem::take(&mut self.pending);
+        let end = self.durable.len();
+        let written_end = self.unwritten_from.unwrap_or(end);
+        let is_inside = pending.iter().all(|(_, change)| change.is_within(end));
+        for (_, mut change) in pending {
+            if change.cut_at(written_end) {
+                change.apply(&mut self.durable);
+            }
+        }
+        is_inside
+    }
+
     pub(super) fn survive(&mut self, crash: Crash, id: usize, order: &[PendingWrite]) {
         let pending = std::mem::take(&mut self.pending);
         let stamp_of = |write: usize| order.get(write).map(|found| found.stamp);
@@ -185,6 +225,22 @@ impl FileState {
 }
 
 impl FileChange {
+    /// Whether it leaves the length of a file of `length` bytes as it is.
+    fn is_within(&self, length: usize) -> bool {
+        matches!(self, Self::Write { offset, bytes } if offset + bytes.len() <= length)
+    }
+
+    /// Leaves only the part before `end`; false when nothing is left.
+    fn cut_at(&mut self, end: usize) -> bool {
+        match self {
+            Self::Length(_) => false,
+            Self::Write { offset, bytes } => {
+                bytes.truncate(end.saturating_sub(*offset));
+                !bytes.is_empty()
+            }
+        }
+    }
+
     pub(super) fn apply(&self, bytes: &mut Vec<u8>) {
         self.apply_where(bytes, |_| true);
     }
@@ -287,6 +343,21 @@ pub(super) fn split(path: &Path) -> io::Result<(&Path, &str)> {
     let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
     let name = path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidInput)?;
     Ok((dir, name))
+}
+
+/// Whether it is the turn of a fault.
+fn count_down(countdown: &mut Option<u64>) -> bool {
+    match countdown {
+        Some(1) => {
+            *countdown = None;
+            true
+        }
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
 }
 
 fn power_is_off() -> io::Error {

@@ -130,6 +130,7 @@ fn publish(
             number: *number,
             bytes: head.bytes.min(found.file_bytes),
             last_before: head.last,
+            is_filled: head.is_filled.into(),
             path: found.path.clone(),
             file: found.file.clone(),
         })
@@ -193,20 +194,22 @@ impl Copy<'_> {
             first_sequence: self.old.map_or(replay.sequence, |(old, _)| old.first_sequence),
             chain: self.old.map_or(replay.chain, |(old, _)| old.chain),
             last: self.old.map_or(replay.last, |(old, _)| old.last),
+            is_filled: spare.is_filled,
         };
         let last_before = head.last;
         let segment = Segment {
             number: self.number,
             bytes: spare.bytes,
             last_before,
+            is_filled: spare.is_filled.into(),
             path,
             file: spare.file,
         };
         let chain = self.copy_records(&head, used, &segment)?;
         // The head last: where there is one, the records are complete.
-        segment.file.sync_data().context("sync", &segment.path)?;
+        segment.sync().context("sync", &segment.path)?;
         segment.file.write_all_at(&head.encode(), 0).context("write", &segment.path)?;
-        segment.file.sync_data().context("sync", &segment.path)?;
+        segment.sync().context("sync", &segment.path)?;
         Ok((Arc::new(segment), chain))
     }
 
@@ -233,9 +236,15 @@ impl Copy<'_> {
         }
         let torn = replay.end.torn_bytes;
         write_zeros(&*file, used, torn).context("write", &path)?;
-        file.sync_data().context("sync", &path)?;
-        let bytes = old.bytes.min(found.file_bytes);
-        let segment = Segment { number: old.number, bytes, last_before: old.last, path, file };
+        let segment = Segment {
+            number: old.number,
+            bytes: old.bytes.min(found.file_bytes),
+            last_before: old.last,
+            is_filled: old.is_filled.into(),
+            path,
+            file,
+        };
+        segment.sync().context("sync", &segment.path)?;
         Ok((Arc::new(segment), replay.chain))
     }
 

@@ -43,6 +43,8 @@ struct Spares {
 pub(super) struct Spare {
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
+    /// See [`Head::is_filled`](segment::Head::is_filled).
+    pub(super) is_filled: bool,
     pub(super) file: Arc<dyn DiskFile>,
 }
 
@@ -71,12 +73,21 @@ impl Shared {
         }
     }
 
-    /// A path for a file that waits to become a segment.
+    /// A path for a file that waits to become a segment and is filled.
     pub(super) fn spare_path(&self) -> PathBuf {
-        self.dir.join(segment::spare_name(self.serial.fetch_add(1, Ordering::Relaxed)))
+        self.dir.join(segment::spare_name(self.next_serial()))
     }
 
-    /// Spare paths made from now on have greater serial numbers.
+    /// A path for one that is not, or not yet.
+    fn blank_path(&self) -> PathBuf {
+        self.dir.join(segment::blank_name(self.next_serial()))
+    }
+
+    fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Spare and blank paths made from now on have greater serial numbers.
     pub(super) fn spare_names_from(&self, serial: u64) {
         self.serial.fetch_max(serial + 1, Ordering::Relaxed);
     }
@@ -134,9 +145,9 @@ impl Shared {
             return Ok(Some(ready));
         }
         for bytes in [wanted, needed] {
-            let path = self.spare_path();
+            let path = self.blank_path();
             match ZeroFill::run_now(&self.disk, path.clone(), bytes) {
-                Ok(file) => return Ok(Some(Spare { path, bytes, file })),
+                Ok(file) => return Ok(Some(Spare { path, bytes, is_filled: true, file })),
                 Err(error) if is_full(&error) => {}
                 Err(source) => {
                     return Err(WalError::Io { action: "fill with zeros", path, source });
@@ -155,14 +166,15 @@ impl Shared {
     }
 
     fn take_reserve(&self, needed: u64) -> Result<Option<Spare>, WalError> {
-        let path = self.spare_path();
+        let path = self.blank_path();
         let taken = self.reserve.take_as(needed, &path).context("use the reserve as", &path)?;
-        Ok(taken.map(|(file, bytes)| Spare { path, bytes, file }))
+        // The reserve of an earlier life may have been kept before it was filled.
+        Ok(taken.map(|(file, bytes)| Spare { path, bytes, is_filled: false, file }))
     }
 
     /// Makes a file that is not filled with zeros: slower to sync, but there at once.
     fn allocate(&self, bytes: u64) -> Result<Option<Spare>, WalError> {
-        let path = self.spare_path();
+        let path = self.blank_path();
         let file = match self.disk.create(&path) {
             Err(error) if is_full(&error) => return Ok(None),
             created => created.context("create", &path)?,
@@ -175,7 +187,7 @@ impl Shared {
             allocated => {
                 allocated.context("allocate", &path)?;
                 file.sync_all().context("sync", &path)?;
-                Ok(Some(Spare { path, bytes, file }))
+                Ok(Some(Spare { path, bytes, is_filled: false, file }))
             }
         }
     }
@@ -200,10 +212,10 @@ impl Shared {
             }
         };
         self.spares.lock().is_filling = true;
-        let (shared, path) = (self.clone(), self.spare_path());
-        let spare_path = path.clone();
+        let (shared, path) = (self.clone(), self.blank_path());
+        let blank_path = path.clone();
         let filled = Box::new(move |result: std::io::Result<Arc<dyn DiskFile>>| {
-            shared.spare_filled(spare_path, bytes, result);
+            shared.spare_filled(&blank_path, bytes, result);
         });
         let job = ZeroFill::new(self.disk.clone(), path, bytes, filled);
         if self.background.try_submit(Lane::Log, Box::new(job)).is_err() {
@@ -213,15 +225,20 @@ impl Shared {
 
     fn spare_filled(
         self: &Arc<Self>,
-        path: PathBuf,
+        blank_path: &Path,
         bytes: u64,
         result: std::io::Result<Arc<dyn DiskFile>>,
     ) {
+        let path = self.spare_path();
+        let result = result.and_then(|file| {
+            self.disk.rename(blank_path, &path)?;
+            Ok(file)
+        });
         let mut spares = self.spares.lock();
         spares.is_filling = false;
         match result {
             Ok(file) => {
-                spares.ready.push(Spare { path, bytes, file });
+                spares.ready.push(Spare { path, bytes, is_filled: true, file });
                 drop(spares);
                 self.has_room();
             }
@@ -244,22 +261,27 @@ impl Shared {
         }
     }
 
-    /// Renames a segment that is not needed to a spare, if it is of use, or has it removed.
+    /// Renames a segment that is not needed, if it is of use as a spare, or has it removed.
     pub(super) fn recycle(&self, segment: Arc<Segment>, wanted: u64) -> Result<(), WalError> {
         let is_useful = {
             let spares = self.spares.lock();
             // On a full disk one of any length will do, and the others make room for a checkpoint.
             match self.full.load(Ordering::Relaxed) {
                 true => spares.ready.is_empty(),
-                false => segment.bytes == wanted && spares.ready.len() < self.options.spares_max,
+                false => {
+                    let is_wanted = segment.is_filled() && segment.bytes == wanted;
+                    is_wanted && spares.ready.len() < self.options.spares_max
+                }
             }
         };
         // A reader may still be at it; new ones cannot come, for it is in no list any more.
         if is_useful && Arc::strong_count(&segment) == 1 {
-            let path = self.spare_path();
+            let is_filled = segment.is_filled();
+            let path = if is_filled { self.spare_path() } else { self.blank_path() };
             self.disk.rename(&segment.path, &path).context("recycle", &segment.path)?;
             let file = segment.file.clone();
-            self.spares.lock().ready.push(Spare { path, bytes: segment.bytes, file });
+            let spare = Spare { path, bytes: segment.bytes, is_filled, file };
+            self.spares.lock().ready.push(spare);
             self.has_room();
             return Ok(());
         }

@@ -19,6 +19,8 @@ pub(super) struct Survey {
     pub(super) named: BTreeMap<u64, Found>,
     /// Files named as spares.
     spares: Vec<Found>,
+    /// Files named as spares that are not filled.
+    blanks: Vec<PathBuf>,
     /// Greater than every number in a name or a head.
     pub(super) next_number: u64,
     pub(super) has_hard: bool,
@@ -37,8 +39,13 @@ impl Survey {
     /// Looks at all files. Changes nothing.
     pub(super) fn take(shared: &Shared) -> Result<Self, WalError> {
         let names = shared.disk.list(&shared.dir).context("list", &shared.dir)?;
-        let mut survey =
-            Self { named: BTreeMap::new(), spares: Vec::new(), next_number: 1, has_hard: false };
+        let mut survey = Self {
+            named: BTreeMap::new(),
+            spares: Vec::new(),
+            blanks: Vec::new(),
+            next_number: 1,
+            has_hard: false,
+        };
         for name in names {
             if name == super::hard::NAME {
                 survey.has_hard = true;
@@ -52,6 +59,10 @@ impl Survey {
                 let found = Found::open(shared, &name)?;
                 survey.see_head(&found);
                 survey.spares.push(found);
+            } else if let Some(serial) = segment::number_after("blank-", &name) {
+                shared.spare_names_from(serial);
+                survey.see_head(&Found::open(shared, &name)?);
+                survey.blanks.push(shared.dir.join(name));
             }
         }
         Ok(survey)
@@ -103,15 +114,17 @@ impl Survey {
         })
     }
 
-    /// Keeps the spares that are of use, and has the others removed.
+    /// Keeps the spares that are of use, and removes the others.
     pub(super) fn take_spares(&mut self, shared: &Shared) -> Result<(), WalError> {
+        let mut useless = std::mem::take(&mut self.blanks);
         for found in self.spares.drain(..) {
-            let spare = Spare { path: found.path, bytes: found.file_bytes, file: found.file };
-            if let Some(useless) = shared.offer_spare(spare) {
-                remove_if_there(&*shared.disk, &useless.path).context("remove", &useless.path)?;
-            }
+            let (path, bytes, file) = (found.path, found.file_bytes, found.file);
+            let spare = Spare { path, bytes, is_filled: true, file };
+            useless.extend(shared.offer_spare(spare).map(|spare| spare.path));
         }
-        Ok(())
+        useless
+            .iter()
+            .try_for_each(|path| remove_if_there(&*shared.disk, path).context("remove", path))
     }
 
     /// The same for the files named as segments that are not in the log, once nothing names them.
@@ -120,9 +133,14 @@ impl Survey {
             if chain.contains(&number) {
                 continue;
             }
+            if !found.head.is_some_and(|head| head.is_filled) {
+                shared.remove_later(found.path)?;
+                continue;
+            }
             let path = shared.spare_path();
             shared.disk.rename(&found.path, &path).context("recycle", &found.path)?;
-            let spare = Spare { path, bytes: found.file_bytes, file: found.file };
+            let (bytes, file) = (found.file_bytes, found.file);
+            let spare = Spare { path, bytes, is_filled: true, file };
             if let Some(useless) = shared.offer_spare(spare) {
                 shared.remove_later(useless.path)?;
             }

@@ -194,7 +194,7 @@ impl Writer {
             return Ok(());
         }
         let segment = &self.at.segment;
-        segment.file.sync_data().context("sync", &segment.path)?;
+        segment.sync().context("sync", &segment.path)?;
         self.synced_upto = self.written_upto;
         Ok(())
     }
@@ -328,6 +328,8 @@ impl Writer {
         }
         self.write()?;
         self.sync()?;
+        let ended = &self.at.segment;
+        ended.fill_rest(self.at.offset).context("fill with zeros", &ended.path)?;
         self.begin_segment(spare)?;
         Ok(Room::Taken)
     }
@@ -335,7 +337,7 @@ impl Writer {
     fn begin_segment(&mut self, spare: Spare) -> Result<(), WalError> {
         let number = self.at.next_number;
         let path = self.shared.dir.join(segment::name(number));
-        let Spare { path: spare_path, bytes, file } = spare;
+        let Spare { path: spare_path, bytes, is_filled, file } = spare;
         let disk = &*self.shared.disk;
         // The name first: then no file has this number in its head under another name.
         disk.rename(&spare_path, &path).context("rename", &spare_path)?;
@@ -349,9 +351,12 @@ impl Writer {
             first_sequence: self.at.sequence,
             chain: self.at.chain,
             last: self.at.last,
+            is_filled,
         };
         file.write_all_at(&head.encode(), 0).context("write", &path)?;
-        let segment = Arc::new(Segment { number, bytes, last_before: self.at.last, path, file });
+        let last_before = self.at.last;
+        let is_filled = is_filled.into();
+        let segment = Arc::new(Segment { number, bytes, last_before, is_filled, path, file });
         self.at.segment = segment.clone();
         self.at.offset = HEAD_BYTES as u64;
         self.at.is_sealed = false;
@@ -364,7 +369,7 @@ impl Writer {
         self.repeat();
         self.write()?;
         // Also when nothing was repeated: the head has to be there.
-        self.at.segment.file.sync_data().context("sync", &self.at.segment.path)?;
+        self.at.segment.sync().context("sync", &self.at.segment.path)?;
         self.synced_upto = self.written_upto;
         // From here on the segment counts, and only now are records put into it.
         let state = HardState { active: number, floor: self.synced_upto, ..self.hard.state() };

@@ -84,6 +84,28 @@ fn nothing_acknowledged_is_lost_when_the_power_fails_again_while_recovering() {
     }
 }
 
+/// Linux's file systems may say that a sync succeeded while they go down.
+#[test]
+fn nothing_acknowledged_is_lost_when_the_file_system_goes_down_in_a_sync() {
+    let mut cut_off = 0;
+    for seed in 0..40 {
+        let changes = script(500 + seed, 60);
+        for sync in 1.. {
+            let disk = SimDisk::new();
+            let mut stepper = Stepper::new(&disk, small_options()).unwrap();
+            disk.shut_down_in_sync(sync);
+            let acknowledged = stepper.run(&changes, seed);
+            if acknowledged == changes.len() {
+                break;
+            }
+            cut_off += 1;
+            let what = ("seed", seed, "sync", sync);
+            check_survivor(&disk.crash(Crash::LoseAll), &changes, acknowledged, &what);
+        }
+    }
+    assert!(cut_off > 1000, "{cut_off}");
+}
+
 /// Also when it was not before: after a kill, and after a sync that failed.
 #[test]
 fn what_a_start_has_found_is_durable() {

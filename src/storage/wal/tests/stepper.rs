@@ -195,7 +195,7 @@ pub(super) fn recover_all(disk: &SimDisk) -> Result<Outcome, WalError> {
 /// Removes the files that could be recycled.
 pub(super) fn remove_spares(disk: &SimDisk) {
     for name in disk.list(&dir()).unwrap() {
-        if name.starts_with("spare-") {
+        if name.starts_with("spare-") || name.starts_with("blank-") {
             disk.remove(&dir().join(name)).unwrap();
         }
     }
