@@ -112,6 +112,28 @@ impl Member {
         &self.watch
     }
 
+    /// Asks its administration for something: the words behind `beanpole cluster`.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(crate) fn administer(&self, words: &[&str]) -> Fallible<()> {
+        let mut command = Command::new(ServerKind::BeanpoleB.program());
+        command.arg("cluster").args(words).arg("-b").arg(self.data_dir());
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+    }
+
+    /// How many files of cold jobs it has.
+    ///
+    /// # Errors
+    /// When its directory cannot be read.
+    pub(crate) fn run_files(&self) -> Fallible<usize> {
+        Ok(fs::read_dir(self.data_dir().join("runs"))?.count())
+    }
+
     /// SIGKILL, and waits for its end.
     ///
     /// # Errors
