@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use beanpole_protocol::{CommandName, Reply};
 use bytes::{Buf, BytesMut};
 
+use super::buffer::give_up_empty;
 use super::counters::LocalCounters;
 use super::reads::{Query, ReadContext};
 use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
@@ -160,9 +161,7 @@ impl Pipeline {
     /// Forgets the first `count` bytes of the output: they have been sent.
     pub(super) fn sent(&mut self, count: usize) {
         self.output.advance(count);
-        if self.output.is_empty() && self.output.capacity() > OUTPUT_BYTES_KEPT_MAX {
-            self.output = BytesMut::new();
-        }
+        give_up_empty(&mut self.output, OUTPUT_BYTES_KEPT_MAX);
         if self.pending.is_empty() && self.pending.capacity() > PENDING_KEPT_MAX {
             self.pending = VecDeque::new();
         }
