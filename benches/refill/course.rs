@@ -131,10 +131,8 @@ impl<'a> Course<'a> {
             footprint.report(&mut judge.section, &mut judge.broken);
             judge.section.figure(&format!("{whose}most disk used"), mebibytes(peaks.disk_bytes));
         }
-        for &place in self.watches.keys() {
-            if !self.cluster.is_running(place) {
-                judge.broken.push(format!("{} has ended by itself", name(place)));
-            }
+        if let Err(ended) = self.check_run() {
+            judge.broken.push(ended.to_string());
         }
     }
 
@@ -234,6 +232,7 @@ impl<'a> Course<'a> {
         let within = self.options.refilled_within();
         let mut answer = Err(String::from("nobody was asked"));
         while !self.cluster.in_step(MEMBERS) {
+            self.check_run()?;
             if clock::now() - began > within {
                 let answer = answer.err().unwrap_or_else(|| String::from("taken in"));
                 return Err(format!("not in step within {within:?}: {answer}").into());
@@ -247,6 +246,17 @@ impl<'a> Course<'a> {
                 }
             }
             thread::sleep(STEP_POLL);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// When a member that should live has ended.
+    fn check_run(&mut self) -> Fallible<()> {
+        for &place in self.watches.keys() {
+            if !self.cluster.is_running(place) {
+                return Err(format!("{} has ended by itself", name(place)).into());
+            }
         }
         Ok(())
     }
