@@ -17,15 +17,27 @@ const STATES: [&str; 4] = ["ready", "reserved", "delayed", "buried"];
 /// Jobs that are looked at, of all.
 const LOOKED_AT: u64 = 1000;
 
-/// What a member says it holds, over all tubes.
+/// What a member says that the tube of the backlog holds.
 ///
 /// # Errors
 /// When it does not answer.
-pub(crate) fn counts(address: SocketAddr) -> Fallible<Counts> {
+pub(crate) fn of_backlog(address: SocketAddr) -> Fallible<Counts> {
+    counts(address, "stats-tube default")
+}
+
+/// How many jobs a member says it holds, over all tubes and states.
+///
+/// # Errors
+/// When it does not answer.
+pub(crate) fn of_all(address: SocketAddr) -> Fallible<u64> {
+    Ok(counts(address, "stats")?.values().sum())
+}
+
+fn counts(address: SocketAddr, command: &str) -> Fallible<Counts> {
     let mut client = Client::connect(address)?;
     let mut counts = Counts::new();
     for state in STATES {
-        counts.insert(state, client.stat("stats", &format!("current-jobs-{state}"))?);
+        counts.insert(state, client.stat(command, &format!("current-jobs-{state}"))?);
     }
     Ok(counts)
 }

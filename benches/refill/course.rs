@@ -29,8 +29,9 @@ use crate::common::{
 
 const MEMBERS: usize = 3;
 const STEP_POLL: Duration = Duration::from_millis(50);
-/// The word of a member that was not filled from the log alone.
-const INSTALLED: &str = "the snapshot is installed";
+const LEADER_WITHIN: Duration = Duration::from_secs(10);
+/// What a member logs that was not filled from the log alone.
+const TAKEN_OVER: &str = "checkpoint taken over";
 
 /// Members, what is known of them, and what was put.
 pub(crate) struct Course<'a> {
@@ -99,13 +100,15 @@ impl<'a> Course<'a> {
     pub(crate) fn check(&mut self, judge: &mut Judge) -> Fallible<()> {
         let places: Vec<usize> = self.watches.keys().copied().collect();
         for &place in &places {
-            let counts = account::counts(self.cluster.address(place))?;
-            judge.counts(&self.name(place), self.backlog.acknowledged, &counts);
+            let counts = account::of_backlog(self.cluster.address(place))?;
+            judge.counts(&name(place), self.backlog.acknowledged, &counts);
             let can_stop = self.cluster.can_stop(place)?;
-            let name = format!("{}: `cluster check`", self.name(place));
+            let name = format!("{}: `cluster check`", name(place));
             let value = if can_stop { "can be stopped" } else { "is needed" };
             judge.promise(&name, value, "can be stopped: all three are in step", can_stop);
         }
+        let totals = places.iter().map(|&place| account::of_all(self.cluster.address(place)));
+        judge.agree(&totals.collect::<Fallible<Vec<_>>>()?);
         let filled = places.last().copied().ok_or("no member is left")?;
         let leader = leader(&mut self.cluster)?;
         let jobs = Jobs::new(
@@ -152,7 +155,8 @@ impl<'a> Course<'a> {
         let pace = self.options.fill_rate;
         self.fill(self.writing_jobs(), Some(pace), ("moderate producer", judge))?;
         let term = self.term()?;
-        judge.section.figure("changes of leader until the refill", term - first_term);
+        let changes = term.saturating_sub(first_term);
+        judge.section.figure("changes of leader until the refill", changes);
         eprintln!("refill");
         paced.enter(Phase::Refill)?;
         self.refill(judge)?;
@@ -208,8 +212,8 @@ impl<'a> Course<'a> {
         let began = clock::now();
         let newcomer = self.cluster.newcomer();
         self.watch(newcomer);
-        judge.section.figure("the sender, which leads", self.name(leader));
-        judge.section.figure("the receiver", self.name(newcomer));
+        judge.section.figure("the sender, which leads", name(leader));
+        judge.section.figure("the receiver", name(newcomer));
         self.replace(newcomer, began)?;
         let took = clock::now() - began;
         let [sent, received] =
@@ -220,7 +224,7 @@ impl<'a> Course<'a> {
         );
         judge.section.figure("refill: data directory of the sender", mebibytes(sent));
         judge.section.figure("refill: data directory of the receiver", mebibytes(received));
-        let by_snapshot = self.cluster.log(newcomer).contains(INSTALLED);
+        let by_snapshot = self.cluster.log(newcomer).contains(TAKEN_OVER);
         let how = if by_snapshot { "by a snapshot" } else { "from the log alone" };
         judge.section.judged("refill: it was filled", how, "by a snapshot", by_snapshot);
         Ok(())
@@ -280,10 +284,6 @@ impl<'a> Course<'a> {
         let leader = leader(&mut self.cluster)?;
         Ok(self.cluster.status(leader)?.term)
     }
-
-    fn name(&self, place: usize) -> String {
-        name(place)
-    }
 }
 
 /// As the members are called in the report: by their ids, which count from 1 and are not used again.
@@ -291,6 +291,16 @@ fn name(place: usize) -> String {
     format!("member {}", place + 1)
 }
 
+/// Who leads. A member that has much to do can be late with its word on it.
 fn leader(cluster: &mut Cluster) -> Fallible<usize> {
-    Ok(cluster.leader_now().ok_or("nobody leads")?)
+    let began = clock::now();
+    loop {
+        if let Some(leader) = cluster.leader_now() {
+            return Ok(leader);
+        }
+        if clock::now() - began > LEADER_WITHIN {
+            return Err(format!("nobody leads, for {LEADER_WITHIN:?}").into());
+        }
+        thread::sleep(STEP_POLL);
+    }
 }

@@ -78,7 +78,7 @@ impl Judge {
         self.section.judged("refill: changes of leader", value, "none", changes == 0);
     }
 
-    /// What a member says it holds: all that was acknowledged, all of it ready.
+    /// What a member says the backlog is: all that was acknowledged, all of it ready.
     pub(crate) fn counts(&mut self, member: &str, acknowledged: u64, counts: &Counts) {
         let value = counts.iter().map(|(state, count)| format!("{count} {state}"));
         let value = value.collect::<Vec<_>>().join(", ");
@@ -87,7 +87,14 @@ impl Judge {
             count == expected
         });
         let aim = format!("{acknowledged} ready");
-        self.promise(&format!("{member}: jobs in the end"), value, &aim, held);
+        self.promise(&format!("{member}: backlog in the end"), value, &aim, held);
+    }
+
+    /// The jobs of all tubes, as each member says: what a client that was cut off left is there too.
+    pub(crate) fn agree(&mut self, totals: &[u64]) {
+        let value = totals.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let held = totals.windows(2).all(|pair| pair[0] == pair[1]);
+        self.promise("jobs over all tubes, member by member", value, "the same", held);
     }
 
     /// Jobs looked at on the member that was filled, and on the one that leads.

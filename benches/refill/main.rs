@@ -78,12 +78,12 @@ fn show(options: &Options, arguments: &[String]) -> Fallible<bool> {
     let (phases, gone_through) = course.run(&mut judge);
     judge.phases(&phases);
     if let Err(error) = gone_through.and_then(|()| course.check(&mut judge)) {
-        eprintln!("refill: {error}\n{}", course.logs());
         judge.broken.push(error.to_string());
     }
     course.report_memory(&mut judge);
     write!(out, "{}", judge.section)?;
     if !judge.broken.is_empty() {
+        eprintln!("{}", course.logs());
         writeln!(out, "\n**Broken**: {}", judge.broken.join("; "))?;
     }
     Ok(judge.broken.is_empty())

@@ -56,6 +56,7 @@ fn a_good_run_has_nothing_broken_and_nothing_missed() {
     let mut judge = judged(Phase::Refill, seen(milliseconds(1), milliseconds(3)));
     judge.leaders(2, 2);
     judge.counts("member 4", JOBS, &counts(JOBS, 0));
+    judge.agree(&[JOBS, JOBS, JOBS]);
     judge.looked(Looked { asked: 100, same: 97, absent: 3 });
     assert_eq!(judge.broken, Vec::<String>::new());
     assert_eq!(missed(&judge), Vec::<String>::new());
@@ -125,6 +126,16 @@ fn a_job_too_few_or_too_many_or_in_another_state_breaks() {
         judge.counts("member 4", JOBS, &counts);
         assert_eq!(judge.broken.len(), 1, "{counts:?}");
     }
+}
+
+#[test]
+fn members_that_do_not_agree_break() {
+    let broken = |totals: &[u64]| {
+        let mut judge = Judge::new(String::from("a run"));
+        judge.agree(totals);
+        judge.broken.len()
+    };
+    assert_eq!([broken(&[7, 7, 7]), broken(&[7, 7, 6]), broken(&[6, 7, 7])], [0, 1, 1]);
 }
 
 #[test]
