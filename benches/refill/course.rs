@@ -214,16 +214,14 @@ impl<'a> Course<'a> {
         self.watch(newcomer);
         judge.section.figure("the sender, which leads", name(leader));
         judge.section.figure("the receiver", name(newcomer));
-        self.replace(newcomer, began)?;
-        let took = clock::now() - began;
-        let [sent, received] =
-            [leader, newcomer].map(|place| bytes_below(&self.cluster.data(place)));
-        judge.section.figure(
-            "refill: from the start of its process until it is in step",
-            format!("{took:.1?}"),
-        );
-        judge.section.figure("refill: data directory of the sender", mebibytes(sent));
-        judge.section.figure("refill: data directory of the receiver", mebibytes(received));
+        let in_step = self.replace(newcomer, began);
+        let took = format!("{:.1?}", clock::now() - began);
+        for (whose, place) in [("sender", leader), ("receiver", newcomer)] {
+            let bytes = mebibytes(bytes_below(&self.cluster.data(place)));
+            judge.section.figure(&format!("refill: data directory of the {whose}"), bytes);
+        }
+        in_step?;
+        judge.section.figure("refill: from the start of its process until it is in step", took);
         let by_snapshot = self.cluster.log(newcomer).contains(TAKEN_OVER);
         let how = if by_snapshot { "by a snapshot" } else { "from the log alone" };
         judge.section.judged("refill: it was filled", how, "by a snapshot", by_snapshot);
@@ -246,7 +244,8 @@ impl<'a> Course<'a> {
             {
                 answer = self.cluster.replace(leader, self.gone, newcomer);
                 if let Err(why) = &answer {
-                    eprintln!("replace: {why}");
+                    let come = mebibytes(bytes_below(&self.cluster.data(newcomer)));
+                    eprintln!("replace: {why}; {come} have come");
                 }
             }
             thread::sleep(STEP_POLL);
