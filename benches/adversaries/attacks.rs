@@ -239,7 +239,7 @@ impl Field<'_> {
     /// Puts jobs into the tube `default`.
     fn put(&mut self, count: u64, size_bytes: u32, variety: Variety) -> Fallible<Jobs> {
         let jobs = Jobs::new(self.options.scaled(count), size_bytes, variety);
-        let load = Load { address: self.address, connections: PRODUCERS, depth: DEPTH };
+        let load = Load { address: self.address, connections: PRODUCERS, depth: DEPTH, pace: None };
         let progress = Progress::begin("put", jobs.count, self.watch);
         let filled = fill(load, &jobs, &progress)?;
         self.section.figure("jobs put", jobs.count);
