@@ -174,8 +174,7 @@ impl Opened {
         ));
         let (port, us, address, timing, about) = introduce(meeting, member, cluster);
         let (us, peers) = (Arc::new(us), Arc::new(Peers::default()));
-        let network =
-            Network { us: Arc::clone(&us), peers: Arc::clone(&peers), clock: Arc::clone(&clock) };
+        let network = Network::new(&us, &peers, &clock, &log);
         let machine = StateMachine(Arc::clone(&replica));
         let config = Arc::new(config(&timing)?);
         let raft =
