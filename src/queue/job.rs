@@ -85,6 +85,14 @@ pub(super) struct Tallies {
 }
 
 impl Body {
+    /// How long it is, bytes: the same on every member, wherever it is.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Here(bytes) => bytes.len() as u64,
+            Self::Cold(at) => u64::from(at.length),
+        }
+    }
+
     /// The bytes, which the caller knows to be in memory.
     pub fn here(self) -> Bytes {
         match self {

@@ -74,7 +74,7 @@ pub use op::{
 pub use outcome::Outcome;
 pub use reads::{JobStateName, JobStats, TubeStats};
 pub use restore::{Item, RestoreError};
-pub use work::WORK_QUOTA_JOBS;
+pub use work::{HANDED_OUT_BYTES_MAX, WORK_QUOTA_JOBS};
 
 /// Who wants to know what comes of a batch while it is applied.
 pub trait Observer {
