@@ -113,6 +113,14 @@ impl Job {
         std::mem::replace(&mut self.body, body)
     }
 
+    /// What it takes up in memory if nobody holds it, bytes.
+    pub(super) fn loose_bytes(&self) -> u64 {
+        match self.state {
+            JobState::Reserved { .. } => 0,
+            _ => self.hot_bytes(),
+        }
+    }
+
     /// What a held job would take up less in memory if its body were cold, bytes.
     pub(super) fn spare_bytes(&self) -> u64 {
         match (&self.state, &self.body) {

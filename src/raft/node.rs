@@ -176,7 +176,7 @@ impl Opened {
         let (us, peers) = (Arc::new(us), Arc::new(Peers::default()));
         let network =
             Network { us: Arc::clone(&us), peers: Arc::clone(&peers), clock: Arc::clone(&clock) };
-        let machine = StateMachine(Arc::clone(&replica));
+        let machine = StateMachine::new(Arc::clone(&replica));
         let config = Arc::new(config(&timing)?);
         let raft =
             Raft::new(member, config, network, log.clone(), machine).await.map_err(failed)?;

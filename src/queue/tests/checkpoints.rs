@@ -282,7 +282,10 @@ fn a_state_that_is_too_large_to_be_hot_comes_back_partly_cold_and_is_the_same() 
         let limit = HotLimit {
             bytes_max: hot_bytes / share,
             cooled_bytes: hot_bytes / share / 4,
-            before_cooling: &mut || waits += 1,
+            before_cooling: &mut || {
+                waits += 1;
+                true
+            },
         };
         let cold = Box::new(model.clone());
         let restored = Queue::restore_within(records.iter().cloned(), cold, limit).unwrap();
@@ -308,7 +311,7 @@ fn a_job_that_comes_twice_is_noticed_also_when_it_was_made_cold() {
     let mut records = records(&mut player.queue);
     let last = records.last().unwrap().clone();
     records.insert(records.len() - 5, last);
-    let limit = HotLimit { bytes_max: 9000, cooled_bytes: 4000, before_cooling: &mut || {} };
+    let limit = HotLimit { bytes_max: 9000, cooled_bytes: 4000, before_cooling: &mut || true };
     let error = Queue::restore_within(records.into_iter(), Box::new(ColdModel::default()), limit);
     let is_twice = |error: &RestoreError| {
         matches!(error, RestoreError::Contradiction { rule: "is recorded twice", .. })

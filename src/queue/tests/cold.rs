@@ -112,8 +112,8 @@ fn play_cold(transcript: &str) -> (Player, ColdModel) {
     let (mut player, model) = cold_player();
     for line in transcript.lines() {
         player.play(line);
-        player.queue.cool(u64::MAX);
-        player.queue.cool(u64::MAX);
+        player.queue.cool(u64::MAX, 0);
+        player.queue.cool(u64::MAX, 0);
         player.queue.check_invariants();
     }
     (player, model)
@@ -177,7 +177,7 @@ fn cooling_chooses_what_is_needed_last_and_frees_what_it_says() {
         player.line("1 put 7 0 60 body");
     }
     let before = player.queue.job_counts.hot_bytes;
-    let freed = player.queue.cool(before / 4);
+    let freed = player.queue.cool(before / 4, 0);
     assert!(freed >= before / 4 && freed < before / 2, "{freed} of {before}");
     let hottest = model.0.lock().jobs.all().iter().map(|(id, _)| id.0).min();
     assert!(hottest > Some(50), "job {hottest:?} was made cold");
@@ -191,7 +191,7 @@ fn a_reserved_job_is_never_made_cold() {
         "1 put 7 0 60 body = 1 INSERTED 1
          1 reserve = 1 RESERVED 1 body",
     );
-    player.queue.cool(u64::MAX);
+    player.queue.cool(u64::MAX, 0);
     assert_eq!(model.len(), 0);
 }
 
@@ -233,12 +233,12 @@ fn bodies_of_held_jobs_go_when_nothing_else_is_left_and_each_once() {
     }
     player.line("1 reserve");
     player.line("2 reserve");
-    assert!(player.queue.cool(1) > 0);
+    assert!(player.queue.cool(1, 0) > 0);
     assert_eq!((model.len(), model.bodies()), (1, 1));
-    player.queue.cool(u64::MAX);
+    player.queue.cool(u64::MAX, 0);
     assert_eq!((model.len(), model.bodies()), (2, 4));
     let left = player.queue.hot_bytes();
-    assert_eq!(player.queue.cool(u64::MAX), 0);
+    assert_eq!(player.queue.cool(u64::MAX, 0), 0);
     assert_eq!(player.queue.hot_bytes(), left);
     player.queue.check_invariants();
 }

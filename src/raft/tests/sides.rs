@@ -56,7 +56,7 @@ impl Side {
         let replica = Replica::new(life, clock, log.clone(), outbox, desk, state);
         let replica = Arc::new(replica);
         Ok(Self {
-            machine: StateMachine(Arc::clone(&replica)),
+            machine: StateMachine::new(Arc::clone(&replica)),
             replica,
             log,
             upkeep: upkeep.expect("there is a directory"),
