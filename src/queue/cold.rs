@@ -163,14 +163,14 @@ impl Queue {
     /// write them would be in vain. So they go when half of all other hot jobs is less than `bytes`.
     /// Each of the two kinds makes a file: one of which there are fewer than `least` bytes stays.
     pub fn cool(&mut self, bytes: u64, least: u64) -> u64 {
-        let mut freed = 0;
+        let (mut chosen, mut freed) = (Vec::new(), 0);
         if self.job_counts.loose_bytes >= least {
-            let (chosen, bytes) = self.choose_loose(bytes);
-            self.cool_jobs(chosen);
-            freed = bytes;
+            (chosen, freed) = self.choose_loose(bytes);
         }
+        let are_more_left = chosen.len() >= COOLED_JOBS_MAX;
+        self.cool_jobs(chosen);
         let missing = bytes.saturating_sub(freed);
-        if missing >= least && self.job_counts.spare_bytes >= least {
+        if !are_more_left && missing >= least && self.job_counts.spare_bytes >= least {
             freed += self.cool_held(missing);
         }
         freed
