@@ -8,8 +8,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use super::process::processor_time;
 use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, alone};
 
-/// So many descriptors for everything.
-const DESCRIPTORS: u64 = 40;
+/// So many descriptors for everything: 26 for clients.
+const DESCRIPTORS: u64 = 50;
 const CLIENTS: usize = 60;
 
 /// How long the server is watched while it has none left.

@@ -57,8 +57,9 @@ impl Cluster {
                 bytes_max,
                 room,
                 "the limits of tubes, watches, held jobs and sessions allow more than the memory budget \
-                 has room for: --memory {enough} would be enough, or {} percent of each (beanpole \
+                 has room for: --memory {}M would be enough, or {} percent of each (beanpole \
                  cluster limits)",
+                enough.div_ceil(1 << 20),
                 room / (bytes_max / 100).max(1)
             );
         }

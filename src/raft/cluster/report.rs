@@ -125,10 +125,12 @@ impl Cluster {
     /// What this member has in memory.
     pub(super) fn memory_status(&self) -> Reply {
         let memory = self.replica.memory();
+        let coming = self.lanes.waiting_bytes() as u64;
         let status = |share: ShareFigures| ShareStatus {
             name: share.name.to_owned(),
             limit: share.limit,
-            used: share.used,
+            // What other members have sent to the leader is about to become entries.
+            used: share.used + if share.name == memory.log.name { coming } else { 0 },
         };
         Reply::Memory(MemoryStatus {
             budget: memory.budget,
