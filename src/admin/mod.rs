@@ -175,12 +175,26 @@ pub struct ShareStatus {
 
 /// The limits of what is not a job, as one member has applied them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "each field is what `LimitsRequest` says of it")]
 pub struct LimitsStatus {
     pub tubes: LimitStatus,
     pub watches: LimitStatus,
     pub held: LimitStatus,
     pub sessions: LimitStatus,
+    pub memory: LimitsMemory,
+}
+
+/// How the limits fit the memory of the member that answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct LimitsMemory {
+    /// What all that they allow takes up, bytes.
+    pub bytes_max: u64,
+    /// What it may take up and leave jobs enough, bytes.
+    pub room: u64,
+    /// The memory budget in which it would fit, bytes.
+    pub enough: u64,
 }
 
 /// One limit.

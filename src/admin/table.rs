@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{
-    ClusterStatus, LimitStatus, LimitsStatus, MemberStatus, MemoryStatus, PHASE_WAITING, Reply,
-    ShareStatus,
+    ClusterStatus, LimitStatus, LimitsMemory, LimitsStatus, MemberStatus, MemoryStatus,
+    PHASE_WAITING, Reply, ShareStatus,
 };
 
 /// What stands where nothing is known.
@@ -50,7 +50,7 @@ fn status_text(status: &ClusterStatus) -> String {
 }
 
 fn limits_text(limits: &LimitsStatus) -> String {
-    let LimitsStatus { tubes, watches, held, sessions } = limits;
+    let LimitsStatus { tubes, watches, held, sessions, memory } = limits;
     let row = |(name, LimitStatus { limit, used }): (&str, &LimitStatus)| {
         [name.to_owned(), limit.to_string(), used.to_string()]
     };
@@ -58,13 +58,26 @@ fn limits_text(limits: &LimitsStatus) -> String {
     let rows: Vec<_> = std::iter::once(["OF", "LIMIT", "USED"].map(str::to_owned))
         .chain(limits.into_iter().map(row))
         .collect();
-    aligned(&rows)
+    aligned(&rows) + &misfit_text(memory)
+}
+
+/// A warning when the limits allow more than the member has memory for.
+fn misfit_text(LimitsMemory { bytes_max, room, enough }: &LimitsMemory) -> String {
+    if bytes_max <= room {
+        return String::new();
+    }
+    let percent = room / (bytes_max / 100).max(1);
+    let (bytes_max, room) = (mebibytes(*bytes_max), mebibytes(*room));
+    let enough = enough.div_ceil(1 << 20);
+    format!(
+        "\nWARNING: they allow {bytes_max} MiB, and the memory budget of the member that answers has room \
+         for {room} MiB:\n--memory {enough}M would be enough, or {percent} percent of each limit"
+    )
 }
 
 /// Mebibytes: in each share, of all shares, and of the process with what nobody counts.
 fn memory_text(memory: &MemoryStatus) -> String {
     let MemoryStatus { budget, resident, shares } = memory;
-    let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     let row = |name: &str, limit, used| [name.to_owned(), mebibytes(limit), mebibytes(used)];
     let sum = |of: fn(&ShareStatus) -> u64| shares.iter().map(of).sum();
     let rows: Vec<_> = std::iter::once(["OF", "LIMIT (MiB)", "USED (MiB)"].map(str::to_owned))
@@ -75,6 +88,10 @@ fn memory_text(memory: &MemoryStatus) -> String {
         ])
         .collect();
     aligned(&rows)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
 }
 
 fn cells(member: &MemberStatus, this_member: u64) -> [String; 8] {
@@ -216,6 +233,7 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
             watches: status(0, 0),
             held: status(5, 7),
             sessions: status(100_000, 12),
+            memory: LimitsMemory { bytes_max: 50 << 20, room: 50 << 20, enough: 90 << 20 },
         };
         let expected = "\
 OF        LIMIT   USED
@@ -224,6 +242,12 @@ watches   0       0
 held      5       7
 sessions  100000  12";
         assert_eq!(text(&Reply::Limits(limits)), expected);
+        let memory = LimitsMemory { bytes_max: 100 << 20, room: 50 << 20, enough: (189 << 20) + 1 };
+        let misfit = text(&Reply::Limits(LimitsStatus { memory, ..limits }));
+        assert!(misfit.starts_with(expected), "{misfit}");
+        let warning = "\nWARNING: they allow 100.0 MiB, and the memory budget of the member that answers \
+                       has room for 50.0 MiB:\n--memory 190M would be enough, or 50 percent of each limit";
+        assert!(misfit.ends_with(warning), "{misfit}");
     }
 
     #[test]

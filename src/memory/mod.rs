@@ -31,6 +31,10 @@ const CHECKPOINT_PERCENT: u64 = 6;
 /// By how much jobs may take up more than they may before the log waits: this part of it.
 const OVERFULL_PART: u64 = 16;
 
+/// Which part of the memory for jobs tables leave to jobs, as far as the limits of tables are judged, and
+/// as far as members slow each other down: emptying the queue would not free more.
+const TABLES_LEAVE_PART: u64 = 4;
+
 /// The shares of a queue in memory: no files, and little log.
 const MEMORY_HOT_PERCENT: u64 = 76;
 const MEMORY_QUEUED_PERCENT: u64 = 4;
@@ -77,6 +81,8 @@ pub struct Memory {
     pub runs: Share,
     /// Copies for a checkpoint under way, snapshots on their way, and the catalog.
     pub checkpoints: Share,
+    /// What of the hot share tables take up, bytes.
+    tables: AtomicU64,
     /// Jobs should take up half of what they may.
     is_careful: AtomicBool,
     /// Another member cannot write jobs out as fast as they come.
@@ -144,6 +150,7 @@ impl Memory {
             log: share("log", LOG_PERCENT, MEMORY_LOG_PERCENT),
             runs: share("run files", RUNS_PERCENT, 0),
             checkpoints: share("checkpoints", CHECKPOINT_PERCENT, 0),
+            tables: AtomicU64::new(0),
             is_careful: AtomicBool::new(false),
             is_pressed: AtomicBool::new(false),
             overrun: AtomicU64::new(0),
@@ -175,10 +182,47 @@ impl Memory {
     }
 
     /// Whether jobs take up clearly more than they may: nobody asks before an entry of the log is
-    /// applied.
+    /// applied. Tables alone never do: to wait for others would not make them smaller.
     pub fn is_overfull(&self) -> bool {
-        let jobs = self.hot.used() + self.sealed.used();
-        jobs > self.jobs_limit() / OVERFULL_PART * (OVERFULL_PART + 1)
+        let jobs = self.hot_jobs() + self.sealed.used();
+        jobs > self.beside_tables(self.jobs_limit() / OVERFULL_PART * (OVERFULL_PART + 1))
+    }
+
+    /// Says what of the hot share tables take up, bytes.
+    pub fn set_tables(&self, bytes: u64) {
+        self.tables.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What tables take up: tubes, sessions, watches and waits, bytes.
+    pub fn tables(&self) -> u64 {
+        self.tables.load(Ordering::Relaxed)
+    }
+
+    /// What tables may take up and leave jobs enough, bytes.
+    pub fn tables_limit(&self) -> u64 {
+        self.jobs_limit() - self.jobs_limit() / TABLES_LEAVE_PART
+    }
+
+    /// The least budget, of members that write jobs out or that do not, in which tables may take up so
+    /// many bytes.
+    pub fn budget_for_tables(tables_bytes: u64, has_disk: bool) -> u64 {
+        let percent = match has_disk {
+            true => HOT_PERCENT + SEALED_PERCENT + QUEUED_PERCENT,
+            false => MEMORY_HOT_PERCENT + MEMORY_QUEUED_PERCENT,
+        };
+        let jobs = tables_bytes.div_ceil(TABLES_LEAVE_PART - 1) * TABLES_LEAVE_PART;
+        // A hundredth is rounded down in each share.
+        let budget = PROCESS_BYTES + (jobs / percent + 8) * 100;
+        budget.max(BUDGET_FLOOR_BYTES)
+    }
+
+    fn hot_jobs(&self) -> u64 {
+        self.hot.used().saturating_sub(self.tables())
+    }
+
+    /// What tables leave to jobs of `bytes`.
+    fn beside_tables(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.tables()).max(self.jobs_limit() / TABLES_LEAVE_PART)
     }
 
     fn job_shares(&self) -> [&Share; 3] {
@@ -208,9 +252,10 @@ impl Memory {
         self.is_pressed.load(Ordering::Relaxed)
     }
 
-    /// Whether half of what jobs may take up is free.
+    /// Whether jobs take up half of what they may, or as little as tables leave them.
     pub fn is_roomy(&self) -> bool {
-        self.jobs_room() >= self.jobs_limit() / 2
+        let jobs = self.hot_jobs() + self.sealed.used() + self.queued.used();
+        jobs <= self.beside_tables(self.jobs_limit() / 2)
     }
 
     /// How much less hot jobs should take up than they may, because others take up more, bytes: at
@@ -260,6 +305,40 @@ mod tests {
                 let shared: u64 = memory.figures().iter().map(|share| share.limit).sum();
                 assert!(shared + PROCESS_BYTES <= budget, "{shared} of {budget}");
                 assert!(shared + PROCESS_BYTES >= budget / 100 * 97, "{shared} of {budget}");
+            }
+        }
+    }
+
+    #[test]
+    fn tables_alone_neither_slow_members_down_nor_keep_one_careful() {
+        let memory = Memory::new(192 << 20, true);
+        let limit = memory.jobs_limit();
+        let fill = |jobs, tables| {
+            memory.hot.set(jobs + tables);
+            memory.set_tables(tables);
+        };
+        fill(0, 2 * limit);
+        assert_eq!(memory.jobs_room(), 0, "its own puts are refused");
+        assert!(!memory.is_overfull() && memory.is_roomy());
+        fill(limit / 4 + 1, 2 * limit);
+        assert!(memory.is_overfull() && !memory.is_roomy(), "to empty the queue frees this");
+        fill(limit / 16 * 17, 0);
+        assert!(!memory.is_overfull() && !memory.is_roomy());
+        fill(limit / 16 * 17 + 1, 0);
+        assert!(memory.is_overfull());
+        fill(limit / 4 + 1, limit / 2);
+        assert!(!memory.is_roomy(), "tables leave less than half");
+    }
+
+    #[test]
+    fn the_budget_that_is_said_to_be_enough_for_tables_is() {
+        for has_disk in [true, false] {
+            for tables in [0, 1 << 20, 230_000_000, 1 << 34] {
+                let budget = Memory::budget_for_tables(tables, has_disk);
+                assert!(Memory::new(budget, has_disk).tables_limit() >= tables, "{budget}");
+                let less = budget / 50 * 49;
+                let fits = |less| Memory::new(less, has_disk).tables_limit() >= tables;
+                assert!(less < BUDGET_FLOOR_BYTES || !fits(less), "{budget} is too much");
             }
         }
     }

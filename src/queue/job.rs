@@ -49,7 +49,7 @@ pub struct ColdBody {
 
 /// What a job takes up in memory beside its body, with its places in the indexes, bytes: measured
 /// by `benches/size`, rather too much than too little.
-const JOB_BYTES: u64 = 320;
+pub(super) const JOB_BYTES: u64 = 320;
 
 /// The shortest body of a held job that is worth a place on the disk, bytes: a shorter one would take
 /// up as much there for what goes with it.

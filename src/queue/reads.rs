@@ -143,7 +143,7 @@ impl Queue {
     }
 
     /// `list-tubes`: in order of creation, disturbed by removals, whose place the last one takes.
-    pub fn tube_names(&self) -> impl Iterator<Item = &TubeName> {
+    pub fn tube_names(&self) -> impl Iterator<Item = &TubeName> + Clone {
         self.tube_order.iter().map(|id| &self.tube(*id).facts.name)
     }
 

@@ -4,9 +4,12 @@
 //! those of a 64-bit machine whose B-trees are little more than half full, as they are when keys come
 //! in order, and of an allocator that rounds up to 16 and adds 8. A test measures it.
 
-use super::Queue;
+use beanpole_protocol::TUBE_NAME_LENGTH_MAX;
+
+use super::job::JOB_BYTES as HELD_JOB_BYTES;
 use super::tube::{Tube, TubeId};
 use super::waiting::Waiter;
+use super::{Limits, Queue};
 
 /// A tube, with its places in the tables by id, by name and in the order of listing; without its
 /// name.
@@ -76,6 +79,21 @@ impl TableCounts {
             self.waiters -= 1;
             self.tubes_waited_for -= u64::from(tube.waiters.is_empty());
         }
+    }
+}
+
+impl Limits {
+    /// About what everything that they allow takes up in memory, bytes: names are as long as they may
+    /// be, each session waits and each watch waits for a job, of a tube that none else waits for, and
+    /// each held job is cold but for that.
+    pub fn bytes_max(&self) -> u64 {
+        let name = 2 * (TUBE_NAME_LENGTH_MAX as u64 + PIECE_BYTES);
+        let tube = TUBE_BYTES + name + FIRST_WAITER_BYTES;
+        let watch = WATCH_BYTES + WAITER_BYTES;
+        let each = [tube, watch, HELD_JOB_BYTES, SESSION_BYTES + WAIT_BYTES + FIRST_JOB_BYTES];
+        let bytes =
+            self.all().into_iter().zip(each).map(|(count, each)| count.saturating_mul(each));
+        bytes.fold(0, u64::saturating_add)
     }
 }
 

@@ -138,6 +138,11 @@ impl Lanes {
         self.inner.lock().lanes.values().map(|lane| lane.weight.ops).sum()
     }
 
+    /// What waits here, bytes.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.inner.lock().lanes.values().map(|lane| lane.weight.bytes).sum()
+    }
+
     /// Adds parts to an entry that holds `weight` already, until it is full.
     pub(super) fn fill(&self, parts: &mut Vec<Part>, weight: &mut Weight) {
         let mut inner = self.inner.lock();

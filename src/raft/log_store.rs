@@ -30,8 +30,8 @@ use crate::storage::wal::Wal;
 const RECENT_BYTES_MAX: u64 = 8 << 20;
 const RECENT_PART: u64 = 2;
 
-/// How much more recent entries may hold that are not applied.
-const BEHIND_TIMES: usize = 4;
+/// How much more recent entries may hold that are not applied, as far as that is within the part.
+const BEHIND_TIMES: u64 = 4;
 
 /// What one read takes from the log, bytes (at least one entry comes back).
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -52,6 +52,8 @@ struct Shared {
     wal: Option<Arc<Wal>>,
     clock: Arc<LogicalClock>,
     recent_bytes_max: usize,
+    /// With entries that are not applied.
+    behind_bytes_max: usize,
     /// Apart from the rest, for the callbacks of the log thread: the log, which joins that thread
     /// when it is dropped, must not be dropped there.
     state: Arc<Mutex<State>>,
@@ -97,7 +99,10 @@ impl LogStore {
         clock: Arc<LogicalClock>,
         memory_bytes: u64,
     ) -> Self {
-        let recent_bytes_max = RECENT_BYTES_MAX.min(memory_bytes / RECENT_PART);
+        let part = memory_bytes / RECENT_PART;
+        let recent = RECENT_BYTES_MAX.min(part);
+        let behind = part.min(recent * BEHIND_TIMES);
+        let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let state = State {
             vote: start.vote,
             purged: start.purged,
@@ -109,7 +114,8 @@ impl LogStore {
             shared: Arc::new(Shared {
                 wal,
                 clock,
-                recent_bytes_max: usize::try_from(recent_bytes_max).unwrap_or(usize::MAX),
+                recent_bytes_max: size(recent),
+                behind_bytes_max: size(behind),
                 state: Arc::new(Mutex::new(state)),
                 applied: AtomicU64::new(0),
                 appended_bytes: AtomicU64::new(0),
@@ -347,7 +353,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         state.shrink(unneeded, self.shared.recent_bytes_max);
         // Applying may be far behind: it reads the log then.
         let synced = state.synced;
-        state.shrink(synced, self.shared.recent_bytes_max * BEHIND_TIMES);
+        state.shrink(synced, self.shared.behind_bytes_max);
         let truncations = state.truncations;
         drop(state);
         if let Some(anchor) = shared.clock.due_anchor() {

@@ -272,6 +272,11 @@ impl Node {
         Administration { cluster: Arc::clone(&self.cluster) }
     }
 
+    /// Says in the log when the limits of what is not a job do not fit the memory of this member.
+    pub fn tell_of_limits(&self) {
+        self.cluster.tell_of_limits();
+    }
+
     /// Completes when the process can only end.
     pub async fn failed(&mut self) -> Ended {
         let tasks = futures_util::future::select_all(self.tasks.iter_mut());

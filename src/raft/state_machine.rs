@@ -155,6 +155,7 @@ impl Replica {
     ) -> Self {
         let memory = Arc::clone(outbox.memory());
         memory.hot.set(state.hot_bytes());
+        memory.set_tables(state.queue.table_bytes());
         let deadline = AtomicU64::new(deadline_of(&state.queue));
         let entry_at = AtomicU64::new(state.queue.now().0);
         let applied_index = AtomicU64::new(state.applied.map_or(0, |id| id.index));
@@ -299,6 +300,7 @@ impl Replica {
         self.with_state(|state| {
             state.look_at_memory();
             self.memory.hot.set(state.hot_bytes());
+            self.memory.set_tables(state.queue.table_bytes());
             state.cooling.as_ref().map(Cooling::writing)
         })
     }

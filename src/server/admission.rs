@@ -49,6 +49,8 @@ pub(super) struct Admission {
 pub(super) enum Verdict {
     /// There is room for it.
     Admitted,
+    /// It is too early, for the sake of another member: it waits on its own.
+    TooEarly,
     /// There may be soon.
     Waits,
     /// There is none.
@@ -70,7 +72,7 @@ impl Admission {
     /// moment it is on its way.
     pub(super) fn judge(&self, body_bytes: usize, waited: Duration) -> Verdict {
         if self.memory.is_pressed() && waited < SLOWDOWN {
-            return Verdict::Waits;
+            return Verdict::TooEarly;
         }
         let room = self.memory.jobs_room();
         if self.refuses.load(Ordering::Relaxed) && room < self.memory.jobs_limit() / RESUME_PART {
@@ -102,16 +104,20 @@ impl Admission {
     /// Nothing was admitted while a put waited: all are refused until there is room.
     pub(super) fn give_up(&self) {
         if !self.refuses.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "there is no memory for more jobs, and none can be written out: puts are refused"
-            );
+            let (tables, limit) = (self.memory.tables(), self.memory.jobs_limit());
+            match tables > self.memory.tables_limit() {
+                true => tracing::warn!(
+                    tables,
+                    limit,
+                    "tubes, sessions and watches take up most of the memory for jobs: puts are refused \
+                     until there are fewer, or a larger budget (--memory)"
+                ),
+                false => tracing::warn!(
+                    "there is no memory for more jobs, and none can be written out: puts are refused"
+                ),
+            }
         }
         self.wake(usize::MAX);
-    }
-
-    /// How long a put waits before it is looked at again, when nobody says that there is room.
-    pub(super) fn patience(&self) -> Duration {
-        if self.memory.is_pressed() { SLOWDOWN } else { PATIENCE }
     }
 
     /// Wakes those whose turn it is, whenever there may be room. Never completes.
@@ -171,7 +177,7 @@ mod tests {
         let memory = Arc::new(Memory::new(BUDGET_FLOOR_BYTES, true));
         let admission = Admission::new(Arc::clone(&memory));
         memory.set_pressed(true);
-        assert_eq!(admission.judge(10, NOT_YET), Verdict::Waits);
+        assert_eq!(admission.judge(10, NOT_YET), Verdict::TooEarly);
         assert_eq!(admission.judge(10, SLOWDOWN), Verdict::Admitted);
         memory.set_pressed(false);
         assert_eq!(admission.judge(10, NOT_YET), Verdict::Admitted);

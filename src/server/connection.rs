@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
-use super::admission::{PATIENCE, PATIENCES_MAX};
+use super::admission::{PATIENCE, PATIENCES_MAX, SLOWDOWN};
 use super::buffer::give_up_empty;
 use super::dispatch::{self, Taken};
 use super::hub::Hub;
@@ -55,6 +55,8 @@ pub(super) struct Connection {
     wake: Notify,
     /// It is in the queue of those whose puts wait for memory.
     is_parked: AtomicBool,
+    /// Its list waits until others have been sent.
+    awaits_list: AtomicBool,
     /// Replies have nowhere to go any more, and why.
     broken: OnceLock<End>,
 }
@@ -87,7 +89,7 @@ pub(super) struct Line {
     pub touched: bool,
     /// The task sleeps until something other than input happens.
     asleep: bool,
-    /// A put that waits for memory.
+    /// A put that waits.
     parked: Option<Parked>,
     /// What is in memory of commands that are not whole, bytes.
     input_bytes: usize,
@@ -95,11 +97,13 @@ pub(super) struct Line {
     counted_bytes: u64,
 }
 
-/// A put that waits for memory.
+/// A put that waits.
 #[derive(Debug)]
 struct Parked {
     put: Request,
     patience: Patience,
+    /// After what time it is looked at again, when nobody says that there is room.
+    again: Duration,
 }
 
 /// How long a put has waited.
@@ -111,6 +115,12 @@ struct Patience {
     admitted: u64,
     /// How often others were.
     overtaken: u32,
+}
+
+impl Patience {
+    fn new(hub: &Hub) -> Self {
+        Self { since: hub.uptime(), admitted: hub.admission().admitted(), overtaken: 0 }
+    }
 }
 
 /// How the reading side stands.
@@ -157,6 +167,7 @@ impl Connection {
             line: Mutex::new(line),
             wake: Notify::new(),
             is_parked: AtomicBool::new(false),
+            awaits_list: AtomicBool::new(false),
             broken: OnceLock::new(),
         }
     }
@@ -182,8 +193,27 @@ impl Connection {
         self.wake();
     }
 
+    /// Its list has to wait: it is not asked for until there may be room.
+    pub(super) fn park_list(&self) {
+        self.awaits_list.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes the task: there may be room for its list.
+    pub(super) fn unpark_list(&self) {
+        self.awaits_list.store(false, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Whether the leader's word is wanted now, and under which number.
+    fn ask_reads(&self, line: &mut Line) -> Option<Ask> {
+        if self.awaits_list.load(Ordering::Relaxed) {
+            return None;
+        }
+        line.pipeline.ask_reads()
+    }
+
     /// Counts what the connection has in memory.
-    fn count(&self, line: &mut Line) {
+    pub(super) fn count(&self, line: &mut Line) {
         let held = line.pipeline.held_bytes(self.reply_bytes);
         let parked = line.parked.as_ref().map_or(0, |parked| body_bytes(&parked.put));
         self.count_as(line, CONNECTION_BYTES + held + (line.input_bytes + parked) as u64);
@@ -219,7 +249,7 @@ impl Connection {
             line.asleep = false;
             self.wake.notify_one();
         }
-        line.pipeline.ask_reads()
+        self.ask_reads(&mut line)
     }
 
     /// Writes what there is, as far as the socket takes it.
@@ -275,7 +305,7 @@ impl Connection {
                 }
                 line.input_bytes = decoder.held_bytes() + buffer.capacity();
                 self.count(line);
-                line.pipeline.ask_reads()
+                self.ask_reads(line)
             });
             if let Some(ask) = asked {
                 hub.want_read(self.number, ask);
@@ -289,7 +319,7 @@ impl Connection {
             if held_up && !self.with_line(|line| self.is_full(line)) {
                 continue;
             }
-            match self.wait(&mut buffer, input, may_speak, hub.admission().patience()).await {
+            match self.wait(&mut buffer, input, may_speak).await {
                 Ok(Woken::InputEnded) => {
                     input = Input::Ended;
                     self.end_wait(&hub);
@@ -315,7 +345,7 @@ impl Connection {
                 return true;
             }
             let (request, patience) = match line.parked.take() {
-                Some(Parked { put, patience }) => (Some(put), Some(patience)),
+                Some(Parked { put, patience, .. }) => (Some(put), Some(patience)),
                 None => (decoder.next_request(buffer), None),
             };
             let Some(request) = request else { break };
@@ -325,9 +355,14 @@ impl Connection {
                 // The next one may find that there is too much already.
                 Taken::On if line.pipeline.awaits_bodies() => self.count(&mut line),
                 Taken::On => {}
+                Taken::NotYet(put) => {
+                    let patience = patience.unwrap_or_else(|| Patience::new(hub));
+                    line.parked = Some(Parked { put, patience, again: SLOWDOWN });
+                    return true;
+                }
                 Taken::Not(put) => match self.wait_on(hub, patience) {
                     Some(patience) => {
-                        line.parked = Some(Parked { put, patience });
+                        line.parked = Some(Parked { put, patience, again: PATIENCE });
                         return true;
                     }
                     None => dispatch::refuse_put(hub, &mut line, Reply::OutOfMemory),
@@ -344,8 +379,9 @@ impl Connection {
 
     /// The put of this connection waits for memory, or has waited in vain: then `None`.
     fn wait_on(self: &Arc<Self>, hub: &Hub, patience: Option<Patience>) -> Option<Patience> {
-        let (since, admitted) = (hub.uptime(), hub.admission().admitted());
-        let mut patience = patience.unwrap_or(Patience { since, admitted, overtaken: 0 });
+        let now = Patience::new(hub);
+        let Patience { since, admitted, .. } = now;
+        let mut patience = patience.unwrap_or(now);
         if since.saturating_sub(patience.since) >= PATIENCE {
             if patience.admitted == admitted {
                 hub.admission().give_up();
@@ -395,7 +431,6 @@ impl Connection {
         buffer: &mut BytesMut,
         input: Input,
         may_speak: bool,
-        patience: Duration,
     ) -> io::Result<Woken> {
         let read_max = self.read_bytes_max();
         let (reads, writes, parked) = {
@@ -405,13 +440,13 @@ impl Connection {
             // Behind a wait, reading goes on though nothing is taken on: the client may be gone.
             let room = buffer.len() < read_max && (!full || line.pipeline.is_waiting());
             let writes = may_speak && !line.pipeline.output().is_empty();
-            (input != Input::Ended && room, writes, line.parked.is_some())
+            (input != Input::Ended && room, writes, line.parked.as_ref().map(|parked| parked.again))
         };
         let woken = async {
             match parked {
                 // In the end it has waited in vain.
-                true => drop(tokio::time::timeout(patience, self.wake.notified()).await),
-                false => self.wake.notified().await,
+                Some(again) => drop(tokio::time::timeout(again, self.wake.notified()).await),
+                None => self.wake.notified().await,
             }
         };
         let interest = match (reads, writes) {

@@ -16,6 +16,8 @@ pub(super) enum Taken {
     On,
     /// It was a put, and waits for memory: to be brought again.
     Not(Request),
+    /// It was a put, and waits for a moment: to be brought again.
+    NotYet(Request),
     /// The client wants to leave.
     Leave,
 }
@@ -24,6 +26,7 @@ pub(super) enum Taken {
 pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request, waited: Duration) -> Taken {
     if let Request::Command(Command::Put { body, .. }) = &request {
         match hub.judge_put(body.len(), waited) {
+            PutVerdict::TooEarly => return Taken::NotYet(request),
             PutVerdict::Waits => return Taken::Not(request),
             PutVerdict::Refused(reply) => {
                 refuse_put(hub, line, reply);

@@ -12,7 +12,9 @@ use super::admission::{Admission, Verdict};
 use super::connection::{CONNECTION_BYTES, Connection, Line};
 use super::counters::LocalCounters;
 use super::facts::MemberFacts;
+use super::lists::Lists;
 use super::reads::ReadContext;
+use super::slots::Slots;
 use super::stream::Stream;
 use crate::memory::Memory;
 use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
@@ -34,6 +36,8 @@ pub(super) struct Hub {
     outbox: Arc<Outbox>,
     reads: Arc<ReadRequests>,
     local: LocalCounters,
+    lists: Arc<Lists>,
+    slots: Arc<Slots>,
     connections: Mutex<HashMap<ConnectionNumber, Arc<Connection>>>,
     /// Those with replies to send after the batch being applied.
     touched: Mutex<Vec<Arc<Connection>>>,
@@ -53,6 +57,8 @@ pub(super) struct Hub {
 pub(super) enum PutVerdict {
     /// It goes into the log.
     Admitted,
+    /// It is too early for it.
+    TooEarly,
     /// There is no memory for it yet.
     Waits,
     /// It is answered at once.
@@ -61,12 +67,19 @@ pub(super) enum PutVerdict {
 
 impl Hub {
     /// A hub without connections.
-    pub(super) fn new(opened: &Opened, facts: MemberFacts, memory: Arc<Memory>) -> Self {
+    pub(super) fn new(
+        opened: &Opened,
+        facts: MemberFacts,
+        memory: Arc<Memory>,
+        slots: Arc<Slots>,
+    ) -> Self {
         Self {
             life: opened.life(),
             lease: opened.lease(),
             facts,
             admission: Admission::new(Arc::clone(&memory)),
+            lists: Lists::new(memory.connections.limit),
+            slots,
             memory,
             outbox: opened.outbox(),
             reads: opened.reads(),
@@ -158,10 +171,16 @@ impl Hub {
             return PutVerdict::Refused(Reply::Draining);
         }
         match self.admission.judge(body_bytes, waited) {
+            Verdict::TooEarly => PutVerdict::TooEarly,
             Verdict::Waits => PutVerdict::Waits,
             Verdict::Admitted if self.facts.storage.admits(body_bytes) => PutVerdict::Admitted,
             Verdict::Admitted | Verdict::Refused => PutVerdict::Refused(Reply::OutOfMemory),
         }
+    }
+
+    /// Room for clients.
+    pub(super) fn slots(&self) -> &Arc<Slots> {
+        &self.slots
     }
 
     /// The gate for puts.
@@ -267,7 +286,8 @@ impl Hub {
         let Signature { member, incarnation } = self.life.signature();
         let session = SessionId { member, incarnation, connection: number };
         let draining = self.is_draining();
-        ReadContext { session, now, local: &self.local, facts: &self.facts, draining }
+        let Self { local, facts, lists, .. } = self;
+        ReadContext { session, now, local, facts, draining, lists }
     }
 }
 
@@ -301,7 +321,11 @@ impl Owner for Hub {
         let (number, ask) = asked;
         let Some(connection) = self.find(number) else { return };
         connection.with_line(|line| {
-            line.pipeline.settle_asked(queue, &self.context(number, now), ask);
+            if !line.pipeline.settle_asked(queue, &self.context(number, now), ask) {
+                self.lists.park(&connection);
+            }
+            // The next one may find that there is too much already.
+            connection.count(line);
             self.touch(Arc::clone(&connection), line);
         });
     }

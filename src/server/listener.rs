@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use listenfd::ListenFd;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::hub::Hub;
@@ -138,10 +138,15 @@ impl Listener {
         // Once for every time that it begins: it may go on for hours.
         let mut told = false;
         loop {
+            let slot = hub.slots().take().await;
             match self.accept().await {
                 Ok(stream) => {
                     told = false;
-                    drop(tokio::spawn(Arc::clone(&hub).serve(stream)));
+                    let hub = Arc::clone(&hub);
+                    drop(tokio::spawn(async move {
+                        hub.serve(stream).await;
+                        drop(slot);
+                    }));
                 }
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
@@ -159,13 +164,18 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                let socket = socket2::SockRef::from(&stream);
+                let socket = SockRef::from(&stream);
                 socket.set_keepalive(true)?;
                 socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
                 socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
                 Ok(Stream::Tcp(stream))
             }
-            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // What is on its way to the server is in the buffer of the client.
+                SockRef::from(&stream).set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+                Ok(Stream::Unix(stream))
+            }
         }
     }
 }
@@ -256,5 +266,21 @@ fn name_of(socket: &Socket) -> String {
         (Some(address), _) => address.to_string(),
         (None, Some(path)) => format!("unix:{}", path.display()),
         (None, None) => "unix".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_kernel_holds_for_a_client_of_a_unix_socket_is_bounded() {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let path = scratch.path().join("socket");
+        let listener = bind_unix(&path).expect("it is free").listen().expect("it listens");
+        let _client = tokio::net::UnixStream::connect(&path).await.expect("it connects");
+        let Ok(Stream::Unix(stream)) = listener.accept().await else { panic!("no client") };
+        let bytes = SockRef::from(&stream).send_buffer_size().expect("the kernel tells");
+        assert_eq!(bytes, 2 * SOCKET_BUFFER_BYTES, "twice what it is asked for, with its own");
     }
 }

@@ -1,8 +1,9 @@
 //! Clients: who connects, what they ask, what they are told.
 //!
-//! A command's way: `listener` accepts, `connection` reads and decodes, `dispatch` decides what
+//! A command's way: `listener` accepts as long as there are `slots`, `connection` reads and decodes, `dispatch` decides what
 //! becomes of it, `admission` whether there is memory for it, `pipeline` keeps the order, `hub` meets
-//! the replicated queue, `reads` answers questions. `facts` and `counters` are what a member knows of
+//! the replicated queue, `reads` answers questions, `lists` bounds the long
+//! answers. `facts` and `counters` are what a member knows of
 //! itself.
 
 mod admission;
@@ -14,9 +15,11 @@ mod door;
 mod facts;
 mod hub;
 mod listener;
+mod lists;
 mod pipeline;
 mod reads;
 mod run;
+mod slots;
 mod stream;
 mod waiting;
 

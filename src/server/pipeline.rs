@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 
 use super::buffer::give_up_empty;
 use super::counters::LocalCounters;
+use super::lists::ListPass;
 use super::reads::{Query, ReadContext};
 use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
 use crate::raft::Ask;
@@ -19,7 +20,8 @@ use crate::raft::Ask;
 /// The most commands of one connection that are under way at once.
 pub(super) const PENDING_MAX: usize = 256;
 
-/// The most reads among them: a few bytes can ask for a whole body, or a list of all tubes.
+/// The most reads among them: a few bytes can ask for a whole body. Behind one that asks for a list of
+/// tubes nothing is taken on until that is answered.
 const READS_MAX: usize = 8;
 
 /// The most reserves (and kicks) among them: each can bring a body.
@@ -84,6 +86,10 @@ pub(super) struct Pipeline {
     held: usize,
     /// Reads not answered.
     reads: usize,
+    /// The last command is a read that brings a list.
+    ends_in_list: bool,
+    /// A list is in the output.
+    list: Option<ListPass>,
     /// Reads at the front for which the leader's word has been asked.
     reads_asked: usize,
     /// The last asking for the leader's word.
@@ -109,6 +115,8 @@ impl Pipeline {
             stale: 0,
             held: 0,
             reads: 0,
+            ends_in_list: false,
+            list: None,
             reads_asked: 0,
             ask: Ask(0),
             waiting: false,
@@ -121,7 +129,9 @@ impl Pipeline {
     /// Whether no more commands should be taken on for now; when memory `is_short`, as soon as there
     /// is anything that can bring a body, or one was not taken yet.
     pub(super) fn is_full(&self, is_short: bool) -> bool {
-        self.pending.len() >= PENDING_MAX
+        self.ends_in_list
+            || self.list.is_some()
+            || self.pending.len() >= PENDING_MAX
             || self.reads >= READS_MAX
             || self.blockers >= RESERVES_MAX
             || self.output.len() >= OUTPUT_BYTES_MAX
@@ -161,10 +171,14 @@ impl Pipeline {
     /// Forgets the first `count` bytes of the output: they have been sent.
     pub(super) fn sent(&mut self, count: usize) {
         self.output.advance(count);
+        if !self.output.is_empty() {
+            return;
+        }
         give_up_empty(&mut self.output, OUTPUT_BYTES_KEPT_MAX);
         if self.pending.is_empty() && self.pending.capacity() > PENDING_KEPT_MAX {
             self.pending = VecDeque::new();
         }
+        self.list = None;
     }
 
     /// Takes on an op. Returns it when it can go now, or nothing when it has to wait its turn.
@@ -187,6 +201,7 @@ impl Pipeline {
     /// Takes on a read.
     pub(super) fn read(&mut self, query: Query) {
         self.reads += 1;
+        self.ends_in_list = query.is_list();
         self.pending.push_back(Pending::Read(query));
     }
 
@@ -241,21 +256,46 @@ impl Pipeline {
         wanted.then_some(self.ask)
     }
 
-    /// Answers all reads at the front: the op behind them is about to be applied.
+    /// Answers all reads at the front: the op behind them is about to be applied. There is no list among
+    /// them: behind one, no op is taken on.
     pub(super) fn settle(&mut self, queue: &Queue, context: &ReadContext<'_>) {
         while self.settle_first(queue, context) {}
     }
 
     /// Answers the reads for which the leader was asked: it has confirmed that `queue` is up to
-    /// date with the moment of the asking, which says nothing of reads that came later.
-    pub(super) fn settle_asked(&mut self, queue: &Queue, context: &ReadContext<'_>, ask: Ask) {
+    /// date with the moment of the asking, which says nothing of reads that came later. Returns false
+    /// when one brings a list that has to wait, and to be asked for again.
+    pub(super) fn settle_asked(
+        &mut self,
+        queue: &Queue,
+        context: &ReadContext<'_>,
+        ask: Ask,
+    ) -> bool {
         // What was asked for earlier has been answered meanwhile, by an op behind it.
         if ask != self.ask {
-            return;
+            return true;
         }
         while self.reads_asked > 0 {
+            if !self.admit_list(queue, context) {
+                self.reads_asked = 0;
+                return false;
+            }
             assert!(self.settle_first(queue, context), "what was asked for is still in front");
         }
+        true
+    }
+
+    /// Whether the first in line can go as far as it brings a list: then there is room for that.
+    fn admit_list(&mut self, queue: &Queue, context: &ReadContext<'_>) -> bool {
+        let Some(Pending::Read(query)) = self.pending.front() else { return true };
+        if !query.is_list() {
+            return true;
+        }
+        assert!(self.list.is_none(), "behind a list nothing is taken on until it is sent");
+        let measure = || query.list_bytes(queue, context.session);
+        self.list = context.lists.admit(measure);
+        self.ends_in_list = self.list.is_none();
+        self.list.is_some()
     }
 
     /// Answers the first in line if it is a read, and the known answers behind it. Returns whether.

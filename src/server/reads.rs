@@ -3,6 +3,7 @@
 //! Keys, their order and their quoting are those of beanstalkd 1.13 (reference, section 2).
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use beanpole_protocol::{CommandName, Reply, TubeName};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 use super::counters::LocalCounters;
 use super::facts::{MemberFacts, VERSION};
+use super::lists::Lists;
 use crate::queue::{Counters, JobId, JobStats, LogicalTime, Queue, SessionId, TubeStats};
 
 /// A question.
@@ -39,6 +41,8 @@ pub(super) struct ReadContext<'a> {
     pub facts: &'a MemberFacts,
     /// Whether puts are answered with `DRAINING`.
     pub draining: bool,
+    /// The way out for lists.
+    pub lists: &'a Arc<Lists>,
 }
 
 impl Query {
@@ -64,6 +68,20 @@ impl Query {
         }
     }
 
+    /// Whether the answer can be as long as there are tubes.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::ListTubes | Self::ListTubesWatched)
+    }
+
+    /// How long the list is that answers it, bytes; 0 for what is answered by no list.
+    pub(super) fn list_bytes(&self, queue: &Queue, session: SessionId) -> u64 {
+        match self {
+            Self::ListTubes => list_bytes(queue.tube_names()),
+            Self::ListTubesWatched => list_bytes(queue.tubes_watched(session).iter()),
+            _ => 0,
+        }
+    }
+
     fn name(&self) -> CommandName {
         match self {
             Self::Peek(_) => CommandName::Peek,
@@ -84,12 +102,15 @@ fn found(job: Option<(JobId, Bytes)>) -> Reply {
     job.map_or(Reply::NotFound, |(id, body)| Reply::Found { id: id.0, body })
 }
 
+/// What YAML begins with.
+const HEAD: &str = "---\n";
+
 /// A YAML mapping under way.
 struct Yaml(String);
 
 impl Yaml {
     fn new() -> Self {
-        Self("---\n".to_owned())
+        Self(HEAD.to_owned())
     }
 
     fn line(&mut self, key: &str, value: impl Display) -> &mut Self {
@@ -106,12 +127,21 @@ impl Yaml {
     }
 }
 
-fn list<'a>(tubes: impl Iterator<Item = &'a TubeName>) -> Bytes {
-    let mut yaml = Yaml::new();
+fn list<'a>(tubes: impl Iterator<Item = &'a TubeName> + Clone) -> Bytes {
+    let length = usize::try_from(list_bytes(tubes.clone())).unwrap_or_default();
+    let mut yaml = Yaml(String::with_capacity(length));
+    yaml.0.push_str(HEAD);
     for tube in tubes {
-        writeln!(yaml.0, "- {tube}").expect("writing to a string does not fail");
+        yaml.0.push_str("- ");
+        yaml.0.push_str(tube.as_str());
+        yaml.0.push('\n');
     }
     yaml.finish()
+}
+
+fn list_bytes<'a>(tubes: impl Iterator<Item = &'a TubeName>) -> u64 {
+    let lines: usize = tubes.map(|tube| "- \n".len() + tube.as_str().len()).sum();
+    (HEAD.len() + lines) as u64
 }
 
 fn stats(queue: &Queue, context: &ReadContext<'_>) -> Bytes {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, User};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::door::Door;
 use super::facts::MemberFacts;
 use super::hub::Hub;
 use super::listener::{BindError, Bound};
+use super::slots::{Slots, raise_open_files_limit};
 use super::waiting;
 use crate::admin::AdminSocket;
 use crate::clock::{Clock, SystemClock};
@@ -141,7 +141,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let admin = admin_socket(&config)?;
     let lease = opened.lease();
     let short_lives = opened.short_lives();
-    let hub = Arc::new(Hub::new(&opened, facts, memory));
+    let hub = Arc::new(Hub::new(&opened, facts, memory, Slots::of(&config)));
     let starting = opened.start(Arc::clone(&hub) as _);
     let gate = Arc::clone(&hub);
     drop(tokio::spawn(async move { gate.admission().run().await }));
@@ -152,6 +152,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     if !until_ready(&mut node, &mut signals, &hub).await? {
         return Ok(());
     }
+    node.tell_of_limits();
     if hub.recovers(short_lives) {
         let careful = Arc::clone(&hub);
         drop(tokio::spawn(async move { careful.recover().await }));
@@ -386,15 +387,6 @@ fn admin_socket(config: &Config) -> Result<Option<AdminSocket>, RunError> {
 
 pub(super) fn no_socket(source: io::Error) -> RunError {
     RunError::System { what: "open admin.sock in the data directory", source }
-}
-
-/// Raises the soft limit of open files to the hard one: every client needs one.
-fn raise_open_files_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
 }
 
 fn become_user(name: &str) -> Result<(), RunError> {

@@ -84,3 +84,49 @@ fn idle_connections_beyond_the_share_are_closed_and_the_others_served() {
     let mut later = server.connect();
     serves(&mut later);
 }
+
+/// Tubes with long names: a list of them is 2 MB, and there is room for one.
+const TUBES: usize = 10_000;
+const LISTS: usize = 8;
+const LISTENERS: usize = 20;
+
+#[test]
+fn lists_of_all_tubes_take_their_turns_and_do_not_fill_the_memory() {
+    let _alone = alone();
+    let mut server = server(None, FLOOR);
+    let mut beside = server.connect();
+    for tubes in (0..TUBES).collect::<Vec<_>>().chunks(100) {
+        let watches: String = tubes.iter().map(|tube| format!("watch {tube:0200}\r\n")).collect();
+        beside.send(watches.as_bytes()).expect("the server takes it");
+        for _ in tubes {
+            assert!(beside.reply(PATIENCE).expect("answered").starts_with(b"WATCHING "));
+        }
+    }
+    let mut crowd: Vec<Client> = (0..LISTENERS)
+        .map(|_| {
+            let mut client = server.connect();
+            client.send("list-tubes\r\n".repeat(LISTS).as_bytes()).expect("the server takes it");
+            client
+        })
+        .collect();
+    serves(&mut beside);
+    let peak = peak_bytes(&server);
+    assert!(peak < PEAK_BYTES_MAX, "{peak} bytes were resident");
+    let bytes = "---\n- default\n".len() + TUBES * "- \n".len() + TUBES * 200;
+    let head = format!("OK {bytes}\r\n");
+    // Each in a thread of its own: one that does not read holds up the others.
+    std::thread::scope(|scope| {
+        for client in &mut crowd {
+            scope.spawn(|| {
+                for _ in 0..LISTS {
+                    let reply = client.reply(PATIENCE * 6).expect("answered");
+                    assert!(reply.starts_with(head.as_bytes()), "{} bytes", reply.len());
+                }
+            });
+        }
+    });
+    let peak = peak_bytes(&server);
+    assert!(peak < PEAK_BYTES_MAX, "{peak} bytes were resident");
+    let reply = beside.ask("list-tubes").expect("answered");
+    assert!(reply.starts_with("OK "), "{reply}");
+}

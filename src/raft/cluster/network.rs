@@ -1,6 +1,7 @@
 //! openraft's way to the other members: a link of its own for entries, for votes and heartbeats, and
 //! for snapshots, each dialled when it is needed and closed when an answer is late.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,10 @@ use crate::link::{self, Caller, DialError, Frame, LinkError, LinkReader, LinkWri
 
 /// Requests of entries under way to one member (openraft's own receiver takes 64).
 const APPENDS_MAX: usize = 16;
+
+/// With so much under way to a member, bytes, it is sent no more: with the last request, which is no
+/// larger, that is what it may have to hold at once.
+const APPENDS_BYTES_MAX: usize = 2 << 20;
 
 /// How long a member may take to answer entries. It answers when they are on its disk.
 const APPEND_LIMIT: Duration = Duration::from_secs(2);
@@ -217,7 +222,7 @@ impl RaftNetworkV2<TypeConfig> for Way {
                 writer,
                 clock,
                 pace: Pace::new(self.network.log.clone()),
-                under_way: 0,
+                under_way: UnderWay::default(),
                 is_input_over: false,
                 is_over: false,
             };
@@ -314,9 +319,38 @@ struct Appends<S> {
     writer: LinkWriter,
     clock: Arc<LogicalClock>,
     pace: Pace,
-    under_way: usize,
+    under_way: UnderWay,
     is_input_over: bool,
     is_over: bool,
+}
+
+/// Requests that are not answered.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// How large each is, in order.
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl UnderWay {
+    fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.sizes.len() >= APPENDS_MAX || self.bytes >= APPENDS_BYTES_MAX
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    /// The first is answered.
+    fn answered(&mut self) {
+        // What was not asked for is no business of this list.
+        self.bytes -= self.sizes.pop_front().unwrap_or_default();
+    }
 }
 
 enum Event {
@@ -340,7 +374,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
                 }
                 Event::InputOver => self.is_input_over = true,
                 Event::Answer(Ok(Some(frame))) => {
-                    self.under_way -= 1;
+                    self.under_way.answered();
                     return Some(match messages::read_appended(&frame.body) {
                         // The other side ends its stream with a refusal.
                         Ok(Err(refusal)) => {
@@ -359,8 +393,8 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
 
     /// What happens next. After the last request, the answers to those under way.
     async fn event(&mut self) -> Option<Event> {
-        let takes_more = !self.is_input_over && self.under_way < APPENDS_MAX;
-        if self.under_way == 0 {
+        let takes_more = !self.is_input_over && !self.under_way.is_full();
+        if self.under_way.is_empty() {
             return match takes_more {
                 true => self.input.next().await.map(Event::Request),
                 false => None,
@@ -384,8 +418,8 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
         let now = self.clock.now();
         self.writer.feed_with(kind::APPEND, 0, |out| messages::append(request, now, out));
         let bytes = self.writer.buffered();
+        self.under_way.sent(bytes);
         self.writer.flush().await?;
-        self.under_way += 1;
         if request.entries.first().is_some_and(|entry| self.pace.is_for(entry.log_id.index)) {
             self.pace.rest(bytes).await;
         }
@@ -405,4 +439,30 @@ fn unreachable(error: &DialError) -> RPCError<TypeConfig> {
 
 fn failed<E: std::error::Error + 'static>(error: &E) -> RPCError<TypeConfig> {
     RPCError::Network(NetworkError::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_to_a_member_is_bounded_by_number_and_by_bytes() {
+        let mut small = UnderWay::default();
+        for _ in 0..APPENDS_MAX {
+            assert!(!small.is_full());
+            small.sent(100);
+        }
+        assert!(small.is_full());
+        small.answered();
+        assert!(!small.is_full());
+        let mut large = UnderWay::default();
+        large.sent(APPENDS_BYTES_MAX - 1);
+        assert!(!large.is_full());
+        large.sent(APPENDS_BYTES_MAX);
+        assert!(large.is_full());
+        large.answered();
+        assert!(large.is_full());
+        large.answered();
+        assert!(large.is_empty() && !large.is_full());
+    }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use openraft::BasicNode;
 
 use super::lease::ticks;
+use super::limits::LimitsFit;
 use super::{Cluster, Standing, presence};
 use crate::admin::{
-    ClusterStatus, Contact, LimitStatus, LimitsStatus, MemberStatus, MemoryStatus,
+    ClusterStatus, Contact, LimitStatus, LimitsMemory, LimitsStatus, MemberStatus, MemoryStatus,
     PHASE_NO_MAJORITY, PHASE_REPLAYING, PHASE_SERVING, Reply, Request, Role, ShareStatus,
 };
 use crate::memory::ShareFigures;
@@ -110,22 +111,26 @@ impl Cluster {
 
     pub(super) fn limits_status(&self) -> Reply {
         let (limits, used) = self.limits();
+        let LimitsFit { bytes_max, room, enough } = self.limits_fit();
         let status = |of: fn(&Limits) -> u64| LimitStatus { limit: of(&limits), used: of(&used) };
         Reply::Limits(LimitsStatus {
             tubes: status(|it| it.tubes),
             watches: status(|it| it.watches),
             held: status(|it| it.held_jobs),
             sessions: status(|it| it.sessions),
+            memory: LimitsMemory { bytes_max, room, enough },
         })
     }
 
     /// What this member has in memory.
     pub(super) fn memory_status(&self) -> Reply {
         let memory = self.replica.memory();
+        let coming = self.lanes.waiting_bytes() as u64;
         let status = |share: ShareFigures| ShareStatus {
             name: share.name.to_owned(),
             limit: share.limit,
-            used: share.used,
+            // What other members have sent to the leader is about to become entries.
+            used: share.used + if share.name == memory.log.name { coming } else { 0 },
         };
         Reply::Memory(MemoryStatus {
             budget: memory.budget,

@@ -30,6 +30,10 @@ pub(super) struct Bench {
 
 impl Bench {
     fn open(disk: Arc<dyn Disk>) -> Self {
+        Self::with_memory(disk, LOG_MEMORY)
+    }
+
+    fn with_memory(disk: Arc<dyn Disk>, memory_bytes: u64) -> Self {
         let now = crate::storage::tests::test_now();
         let background = Background::start(BackgroundOptions::new(Arc::clone(&now))).unwrap();
         let owner = crate::storage::Owner { cluster: 7, member: 1 };
@@ -55,7 +59,7 @@ impl Bench {
             last: recovered.last.map(encoding::log_id),
         };
         let clock = LogicalClock::resume(TestClock::ticking(), None, LogicalTime(0));
-        let store = LogStore::new(Some(Arc::new(wal)), start, Arc::new(clock), LOG_MEMORY);
+        let store = LogStore::new(Some(Arc::new(wal)), start, Arc::new(clock), memory_bytes);
         let torn_bytes = recovered.torn_bytes;
         Self { store, failed, torn_bytes, _background: background }
     }
@@ -225,6 +229,18 @@ async fn memory_keeps_no_more_than_its_share_of_what_was_applied() {
     }
     let recent = bench.store.recent_bytes();
     assert!(recent < 10 << 20, "{recent} bytes of 64 MB are still in memory");
+    assert_eq!(bench.all().await.len(), 640);
+}
+
+#[tokio::test]
+async fn memory_keeps_no_more_than_its_share_of_what_was_not_applied() {
+    let bench = Bench::with_memory(Arc::new(SimDisk::new()), 4 << 20);
+    for round in 0..64 {
+        bench.append(entries(1, round * 10..round * 10 + 10, 20_000)).await;
+    }
+    // As much again is for the bytes as they are sent, and a batch may be on top.
+    let recent = bench.store.recent_bytes();
+    assert!(recent < 5 << 19, "{recent} bytes of 12 MB are still in memory");
     assert_eq!(bench.all().await.len(), 640);
 }
 
