@@ -37,7 +37,7 @@ impl Cooling {
 
     /// Whether jobs are being written to run files.
     pub(super) fn is_under_way(&self) -> bool {
-        self.runs.with(|set| set.sealed_runs()) > 0
+        self.runs.with(|set| set.sealed_runs() > 0 && !set.is_out_of_room())
     }
 
     /// Looks after an entry whether too much is hot. While runs wait to be written, jobs stay hot:
@@ -48,7 +48,9 @@ impl Cooling {
         let is_much = queue.hot_bytes() + queue.table_bytes() > hot_bytes_max;
         // Where tables take up most of the share, few jobs at a time would make many small runs.
         let is_worth_it = queue.hot_bytes() >= cooled_bytes;
-        let has_room = || self.runs.with(|set| set.sealed_runs()) < Self::SEALED_RUNS_MAX;
+        let has_room = || {
+            self.runs.with(|set| set.sealed_runs() < Self::SEALED_RUNS_MAX && !set.is_out_of_room())
+        };
         if is_much && is_worth_it && has_room() {
             self.memory.sealed.add(queue.cool(cooled_bytes));
         }
@@ -194,7 +196,7 @@ fn pointer(at: ColdBody) -> BodyPointer {
 
 /// An entry cannot be applied without the job that it is about: a member that went on would differ
 /// from the others.
-fn or_end<T>(result: Result<T, RunError>) -> T {
+pub(super) fn or_end<T>(result: Result<T, RunError>) -> T {
     result.unwrap_or_else(|error| {
         tracing::error!("a cold job cannot be read, ending at once: {}", Chain(&error));
         std::process::abort();

@@ -221,7 +221,7 @@ pub(super) fn restore_queue(
         loaded.fetch_add(1, Ordering::Relaxed);
     });
     let mut wait = || {
-        if let Err(error) = wait_for_writer(cold) {
+        if let Err(error) = wait_for_writer(cold, hot_bytes_max.unwrap_or_default()) {
             failed.replace(Some(error.into()));
         }
     };
@@ -237,12 +237,21 @@ pub(super) fn restore_queue(
     }
 }
 
-/// Waits until another run can be sealed without more memory than cooling may take.
-fn wait_for_writer(cold: &ColdRuns) -> Result<(), RunError> {
-    while cold.with(RunSet::press_writer)? >= Cooling::SEALED_RUNS_MAX {
-        std::thread::sleep(WRITER_INTERVAL);
+/// Waits until another run can be sealed without more memory than cooling may take. On a full disk
+/// runs may stay in memory, up to as much as may be hot: jobs that were in memory when the disk became
+/// full are in a checkpoint, and must find their way back.
+fn wait_for_writer(cold: &ColdRuns, full_bytes_max: u64) -> Result<(), RunError> {
+    loop {
+        match cold.with(RunSet::press_writer) {
+            Ok(waiting) if waiting < Cooling::SEALED_RUNS_MAX => return Ok(()),
+            Ok(_) => std::thread::sleep(WRITER_INTERVAL),
+            Err(error) if error.is_full() => {
+                let sealed_bytes = cold.with(|set| set.resident().sealed) as u64;
+                return if sealed_bytes < full_bytes_max { Ok(()) } else { Err(error) };
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
 }
 
 fn next_queue_record(reader: &mut CheckpointReader) -> Result<Option<Record>, OpenError> {

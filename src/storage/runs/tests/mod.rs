@@ -128,6 +128,15 @@ impl Bench {
         assert!(self.set.merge(Merge { inputs, rewrites }));
     }
 
+    /// Removes what nobody needs, and waits until it is gone. Returns how many files that were.
+    fn release(&mut self, listed: &[RunUid]) -> usize {
+        let count = self.set.release(listed);
+        while self.set.release(listed) > 0 {
+            std::thread::yield_now();
+        }
+        count
+    }
+
     fn take(&mut self, id: u64) -> BodyPointer {
         let found = self.set.find(id).unwrap().expect("the record is there");
         self.set.take(&found).unwrap()
