@@ -131,3 +131,19 @@ impl Merges {
         self.not_before = now + self.pause;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_that_fails_again_and_again_is_tried_less_and_less_often() {
+        let mut merges = Merges::default();
+        let mut pauses = Vec::new();
+        for now in (0..8).map(|turn| Duration::from_secs(100 * turn)) {
+            merges.failed(now);
+            pauses.push((merges.not_before - now).as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

@@ -9,14 +9,14 @@ use super::disk::SmallDisk;
 use crate::support::{Client, Server, ServerOptions, Target, alone, left_out, now};
 
 const DISK_BYTES: u64 = 160 << 20;
-const BODY: [u8; 10_000] = [b'y'; 10_000];
+const BODY: [u8; 40_000] = [b'y'; 40_000];
 const SEGMENT_FLAGS: [&str; 2] = ["-s", "1048576"];
 
 /// More than the disk holds.
-const PUTS_MAX: usize = 40_000;
+const PUTS_MAX: usize = 10_000;
 
 /// More than may be hot with the least budget, and less than with [`LARGER_MEMORY`], all together.
-const HOT_JOBS: usize = 2600;
+const HOT_JOBS: usize = 650;
 const LEAST_MEMORY: &str = "96M";
 const LARGER_MEMORY: &str = "192M";
 
@@ -136,6 +136,7 @@ fn jobs_that_are_too_many_to_be_hot_and_cannot_be_written_are_all_there() {
         let mut client = server.connect();
         let mut last = 0;
         empty(&mut client, &mut last, HOT_JOBS / 3);
+        assert!(server.log().contains("no room for run files"), "they were written");
         server.kill();
         disk.fill();
         server.restart();

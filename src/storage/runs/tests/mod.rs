@@ -11,6 +11,7 @@ use crate::storage::tests::test_now;
 
 mod file;
 mod model;
+mod room;
 mod set;
 
 const CLUSTER: u128 = 0xC1;
