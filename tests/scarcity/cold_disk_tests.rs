@@ -9,14 +9,14 @@ use super::disk::SmallDisk;
 use crate::support::{Client, Server, ServerOptions, Target, alone, left_out, now};
 
 const DISK_BYTES: u64 = 160 << 20;
-const BODY: [u8; 40_000] = [b'y'; 40_000];
+static BODY: [u8; 60_000] = [b'y'; 60_000];
 const SEGMENT_FLAGS: [&str; 2] = ["-s", "1048576"];
 
 /// More than the disk holds.
 const PUTS_MAX: usize = 10_000;
 
 /// More than may be hot with the least budget, and less than with [`LARGER_MEMORY`], all together.
-const HOT_JOBS: usize = 650;
+const HOT_JOBS: usize = 450;
 const LEAST_MEMORY: &str = "96M";
 const LARGER_MEMORY: &str = "192M";
 

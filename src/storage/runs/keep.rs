@@ -56,9 +56,7 @@ impl RunSet {
     /// or held, nor a durable checkpoint, all of whose files are `listed`. Returns how many are not
     /// removed yet: as long as there are some, call it again.
     pub fn release<'a>(&mut self, listed: impl IntoIterator<Item = &'a RunUid>) -> usize {
-        for uid in self.files.removals.take_removed() {
-            self.dropped.remove(&uid);
-        }
+        self.forget_gone();
         if self.dropped.is_empty() {
             return 0;
         }
@@ -81,6 +79,12 @@ impl RunSet {
         count
     }
 
+    fn forget_gone(&mut self) {
+        for uid in self.files.removals.take_removed() {
+            self.dropped.remove(&uid);
+        }
+    }
+
     /// Whether somebody keeps the file.
     pub(super) fn is_held(&self, uid: RunUid) -> bool {
         let held = self.held.lock();
@@ -91,8 +95,11 @@ impl RunSet {
     /// those that this one does not have are removed by and by, and what holds some of them holds
     /// them here.
     pub fn inherit(&mut self, other: &mut Self) {
+        // What comes now may have the name of one that is gone.
+        self.forget_gone();
         // It is for this set to remove them.
         other.files.removals.keep_all();
+        other.forget_gone();
         let parts = std::mem::take(&mut other.parts);
         let dropped = std::mem::take(&mut other.dropped);
         let runs = parts.into_iter().map(|(uid, part)| (uid, Some(part.run))).chain(dropped);

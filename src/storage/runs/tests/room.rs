@@ -142,7 +142,9 @@ fn what_several_sets_were_merging_goes_when_they_are_given_up() {
     for life in 2..4 {
         let (other, heard) = set(life);
         let mut other = Bench { set: other, heard, _background: self::background() };
-        (0..2).for_each(|run| drop(other.set.seal(given(run * 10..run * 10 + 10))));
+        for run in 0..2 {
+            other.set.seal(given(run * 10..run * 10 + 10));
+        }
         other.settle();
         while other.heard.try_recv().is_ok() {}
         other.merge(&[0, 1], &[]);
