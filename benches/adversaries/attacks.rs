@@ -18,7 +18,9 @@ use super::{
     progress::Progress,
     take::Taker,
 };
-use crate::common::{Fallible, client::Client, clock, section::Section, watch::Watch, wire::Reply};
+use crate::common::{
+    Fallible, client::Client, clock, confined::Member, section::Section, watch::Watch, wire::Reply,
+};
 
 const MILLION: u64 = 1_000_000;
 const PRODUCERS: u32 = 4;
@@ -40,6 +42,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// Where the attack is, and what is told about it.
 pub(crate) struct Field<'a> {
     pub(crate) options: &'a Options,
+    pub(crate) member: &'a Member,
     pub(crate) address: SocketAddr,
     pub(crate) watch: &'a Watch,
     pub(crate) polite: &'a Polite,
@@ -217,6 +220,7 @@ impl Field<'_> {
 
     fn holder(&mut self) -> Fallible<()> {
         let jobs = self.put(MILLION / 2, SMALL_BODY, Variety::Plain)?;
+        self.member.administer(&["limits", "--held", &(2 * jobs.count).to_string()])?;
         let mut holder = Client::connect(self.address)?;
         let held = hold(&mut holder, jobs.count, self.section)?;
         self.section.figure("jobs held by one connection", held);
@@ -235,7 +239,7 @@ impl Field<'_> {
     /// Puts jobs into the tube `default`.
     fn put(&mut self, count: u64, size_bytes: u32, variety: Variety) -> Fallible<Jobs> {
         let jobs = Jobs::new(self.options.scaled(count), size_bytes, variety);
-        let load = Load { address: self.address, connections: PRODUCERS, depth: DEPTH };
+        let load = Load { address: self.address, connections: PRODUCERS, depth: DEPTH, pace: None };
         let progress = Progress::begin("put", jobs.count, self.watch);
         let filled = fill(load, &jobs, &progress)?;
         self.section.figure("jobs put", jobs.count);

@@ -119,7 +119,7 @@ fn attack(
     thread::sleep(BEFORE);
     polite.report(section, "before", false)?;
     let (address, watch) = (member.address(), member.watch());
-    let mut field = Field { options, address, watch, polite: &polite, section };
+    let mut field = Field { options, member, address, watch, polite: &polite, section };
     attacks::run(adversary, &mut field)?;
     thread::sleep(AFTER);
     polite.report(section, "after", false)

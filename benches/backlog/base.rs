@@ -53,5 +53,5 @@ pub(crate) fn measure(options: &Options, member: &Member, section: &mut Section)
 /// The load as it was asked for.
 pub(crate) fn load(options: &Options, member: &Member) -> Load {
     let address = member.address();
-    Load { address, connections: options.producers, depth: options.depth }
+    Load { address, connections: options.producers, depth: options.depth, pace: None }
 }

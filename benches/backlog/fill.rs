@@ -23,6 +23,17 @@ pub(crate) struct Load {
     pub(crate) connections: u32,
     /// Commands in flight on each.
     pub(crate) depth: u64,
+    /// Jobs a second at most, over all connections; as fast as they are taken if unset.
+    pub(crate) pace: Option<u64>,
+}
+
+impl Load {
+    /// From one batch of a connection to its next, at least.
+    fn interval(&self) -> Duration {
+        let jobs_in_flight = self.depth as f64 * f64::from(self.connections);
+        self.pace
+            .map_or(Duration::ZERO, |pace| Duration::from_secs_f64(jobs_in_flight / pace as f64))
+    }
 }
 
 /// What came of it.
@@ -57,7 +68,7 @@ pub(crate) fn fill(load: Load, jobs: &Jobs, progress: &Progress<'_>) -> Fallible
 struct Producer<'a> {
     client: Client,
     jobs: &'a Jobs,
-    depth: u64,
+    load: Load,
     /// Places in the order of insertion: under way, and to be sent again.
     batch: Vec<u64>,
     again: Vec<u64>,
@@ -80,14 +91,17 @@ impl<'a> Producer<'a> {
     fn connect(load: Load, jobs: &'a Jobs) -> Fallible<Self> {
         let client = Client::connect(load.address)?;
         let (batch, again) = (Vec::new(), Vec::new());
-        Ok(Self { client, jobs, depth: load.depth, batch, again, filled: Filled::NOTHING })
+        Ok(Self { client, jobs, load, batch, again, filled: Filled::NOTHING })
     }
 
     fn run(mut self, next: &AtomicU64, progress: &Progress<'_>) -> Fallible<Filled> {
         let mut commands = Vec::new();
         let mut pause = PAUSE_MIN;
         let mut last_taken = clock::now();
+        let mut due = last_taken;
         loop {
+            thread::sleep(due.saturating_duration_since(clock::now()));
+            due = clock::now().max(due + self.load.interval());
             self.choose(next);
             if self.batch.is_empty() {
                 return Ok(self.filled);
@@ -119,7 +133,7 @@ impl<'a> Producer<'a> {
     fn choose(&mut self, next: &AtomicU64) {
         self.batch.clear();
         self.batch.append(&mut self.again);
-        let room = self.depth - self.batch.len() as u64;
+        let room = self.load.depth - self.batch.len() as u64;
         let first = next.fetch_add(room, Ordering::Relaxed);
         self.batch.extend(first.min(self.jobs.count)..(first + room).min(self.jobs.count));
     }

@@ -59,6 +59,11 @@ pub(crate) fn run(
     judge_growth(section, broken, ("disk", DISK_SLACK_BYTES), &tenths, |peaks| peaks.disk_bytes);
     let resident = |peaks: &Peaks| peaks.memory.resident;
     judge_growth(section, broken, ("resident memory", 0), &tenths, resident);
+    let files = member.run_files()?;
+    section.judged("files of cold jobs, of which one could be read", files, "none", files == 0);
+    if files > 0 {
+        broken.push(format!("{files} files of cold jobs"));
+    }
     keeper.send(format!("kick-job {old}\r\nwatch {OLD_TUBE}\r\nreserve\r\n").as_bytes())?;
     for awaited in ["KICKED", "WATCHING 2"] {
         let reply = keeper.receive()?;

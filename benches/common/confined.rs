@@ -20,7 +20,7 @@ use super::{
     section::{Section, mebibytes},
     server::{ServerKind, bench_dir},
     support::MemoryGroup,
-    watch::{Watch, bytes_below},
+    watch::{Memory, Watch, bytes_below},
 };
 
 /// A restart reads the log since the last checkpoint; nobody is helped by giving up early.
@@ -63,6 +63,46 @@ pub(crate) struct Start {
     pub(crate) said: Vec<String>,
     /// What it found on disk: the entries of its data directory and their bytes.
     pub(crate) found: Vec<(String, u64)>,
+}
+
+/// What one server had of memory, and what it was allowed.
+pub(crate) struct Footprint<'a> {
+    /// What its rows begin with: nothing, or its name and a colon.
+    pub(crate) whose: &'a str,
+    pub(crate) peaks: Memory,
+    pub(crate) limit_bytes: u64,
+    /// Its control group, or why there is none.
+    pub(crate) group: Result<&'a MemoryGroup, &'a str>,
+}
+
+impl Footprint<'_> {
+    /// Adds its rows; what was promised and not held goes to `broken`.
+    pub(crate) fn report(&self, section: &mut Section, broken: &mut Vec<String>) {
+        let Self { whose, peaks, limit_bytes, group } = self;
+        let limit = mebibytes(*limit_bytes);
+        let held = peaks.high_water <= *limit_bytes;
+        let name = format!("{whose}high-water mark, VmHWM");
+        section.judged(&name, mebibytes(peaks.high_water), &format!("at most {limit}"), held);
+        let name = format!("{whose}most anonymous memory sampled, RssAnon");
+        section.figure(&name, mebibytes(peaks.anonymous));
+        if !held {
+            broken.push(format!("{whose}the high-water mark is over {limit}"));
+        }
+        let group = match group {
+            Ok(group) => group,
+            Err(why) => {
+                return section.figure(&format!("{whose}control group"), format!("none: {why}"));
+            }
+        };
+        let peak = group.peak_bytes().map_or_else(|| String::from("not told"), mebibytes);
+        section.figure(&format!("{whose}most charged to its group, page cache included"), peak);
+        section.figure(&format!("{whose}times the group's limit was met"), group.limit_hits());
+        let kills = group.oom_kills();
+        section.judged(&format!("{whose}killed for memory"), kills, "never", kills == 0);
+        if kills > 0 {
+            broken.push(format!("{whose}the kernel killed it for its memory"));
+        }
+    }
 }
 
 impl Bounds {
@@ -110,6 +150,28 @@ impl Member {
     /// Memory and disk.
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Asks its administration for something: the words behind `beanpole cluster`.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(crate) fn administer(&self, words: &[&str]) -> Fallible<()> {
+        let mut command = Command::new(ServerKind::BeanpoleB.program());
+        command.arg("cluster").args(words).arg("-b").arg(self.data_dir());
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
+    }
+
+    /// How many files of cold jobs it has.
+    ///
+    /// # Errors
+    /// When its directory cannot be read.
+    pub(crate) fn run_files(&self) -> Fallible<usize> {
+        Ok(fs::read_dir(self.data_dir().join("runs"))?.count())
     }
 
     /// SIGKILL, and waits for its end.
@@ -180,26 +242,13 @@ impl Member {
 
     /// The rows about memory; what was promised and not held goes to `broken`.
     pub(crate) fn report_memory(&self, section: &mut Section, broken: &mut Vec<String>) {
-        let (peaks, limit) = (self.watch.peaks().memory, self.bounds.limit_bytes);
-        let aim = format!("at most {}", mebibytes(limit));
-        let held = peaks.high_water <= limit;
-        section.judged("high-water mark, VmHWM", mebibytes(peaks.high_water), &aim, held);
-        section.figure("most anonymous memory sampled, RssAnon", mebibytes(peaks.anonymous));
-        if !held {
-            broken.push(format!("the high-water mark is over {}", mebibytes(limit)));
-        }
-        let group = match &self.group {
-            Ok(group) => group,
-            Err(why) => return section.figure("control group", format!("none: {why}")),
+        let footprint = Footprint {
+            whose: "",
+            peaks: self.watch.peaks().memory,
+            limit_bytes: self.bounds.limit_bytes,
+            group: self.group.as_ref().map_err(String::as_str),
         };
-        let peak = group.peak_bytes().map_or_else(|| String::from("not told"), mebibytes);
-        section.figure("most charged to its group, page cache included", peak);
-        section.figure("times the group's limit was met", group.limit_hits());
-        let kills = self.oom_kills();
-        section.judged("killed for memory", kills, "never", kills == 0);
-        if kills > 0 {
-            broken.push(String::from("the kernel killed it for its memory"));
-        }
+        footprint.report(section, broken);
     }
 
     fn oom_kills(&self) -> u64 {

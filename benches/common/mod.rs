@@ -3,7 +3,8 @@
 //!
 //! Nothing here measures. `side_by_side` compares servers under load, `size` looks at one server
 //! that holds much, `failover` at three members of which one is lost, `backlog` at one that holds a
-//! hundred times its memory, `adversaries` at one of which too much is wanted.
+//! hundred times its memory, `adversaries` at one of which too much is wanted, `refill` at three of
+//! which an empty one is filled.
 
 pub(crate) mod client;
 pub(crate) mod clock;

@@ -37,6 +37,9 @@ pub struct Shelf {
     pub order: Order,
 }
 
+/// How many jobs are made cold in one go, between two entries: that takes 45 ms in a debug build.
+pub(super) const COOLED_JOBS_MAX: usize = 8 << 10;
+
 /// How many held jobs, and sessions, are looked at in one go for bodies to make cold.
 const HELD_LOOKED_AT_MAX: u32 = 16 << 10;
 
@@ -153,27 +156,43 @@ impl Job {
 }
 
 impl Queue {
-    /// Makes jobs cold, the ones that are needed last, until at least `bytes` of memory are free or
-    /// none is left to choose. Returns how many bytes became free.
+    /// Makes jobs cold, the ones that are needed last, until at least `bytes` of memory are free, none
+    /// is left to choose, or [`COOLED_JOBS_MAX`] are chosen. Returns how many bytes became free.
     ///
     /// Bodies of held jobs are taken for what is missing then: mostly they are deleted soon, and to
     /// write them would be in vain. So they go when half of all other hot jobs is less than `bytes`.
-    pub fn cool(&mut self, bytes: u64) -> u64 {
-        if self.jobs.len() as u64 == self.job_counts.reserved {
-            // Else all tubes would be walked over in vain, after each entry when memory is short.
-            return self.cool_held(bytes);
+    /// Each of the two kinds makes a file: one of which there are fewer than `least` bytes stays.
+    pub fn cool(&mut self, bytes: u64, least: u64) -> u64 {
+        let (mut chosen, mut freed) = (Vec::new(), 0);
+        if self.job_counts.loose_bytes >= least {
+            (chosen, freed) = self.choose_loose(bytes);
         }
+        let are_more_left = chosen.len() >= COOLED_JOBS_MAX;
+        self.cool_jobs(chosen);
+        let missing = bytes.saturating_sub(freed);
+        if !are_more_left && missing >= least && self.job_counts.spare_bytes >= least {
+            freed += self.cool_held(missing);
+        }
+        freed
+    }
+
+    /// What can be made cold, bytes: jobs that nobody holds, and bodies of the others.
+    pub fn coolable_bytes(&self) -> u64 {
+        self.job_counts.loose_bytes + self.job_counts.spare_bytes
+    }
+
+    /// Chooses from the tubes in turn. Each that is looked at gives a job at least.
+    fn choose_loose(&mut self, bytes: u64) -> (Vec<JobId>, u64) {
         let (mut chosen, mut freed) = (Vec::new(), 0);
         let from = self.cool_from;
-        for (id, tube) in self.tubes.range(from..).chain(self.tubes.range(..from)) {
-            if freed >= bytes {
+        for id in self.hot_tubes.range(from..).chain(self.hot_tubes.range(..from)) {
+            if freed >= bytes || chosen.len() >= COOLED_JOBS_MAX {
                 self.cool_from = *id;
                 break;
             }
-            self.choose_cold(tube, bytes, &mut chosen, &mut freed);
+            self.choose_cold(self.tube(*id), bytes, &mut chosen, &mut freed);
         }
-        self.cool_jobs(chosen);
-        freed + self.cool_held(bytes.saturating_sub(freed))
+        (chosen, freed)
     }
 
     /// Makes bodies of held jobs cold, until `bytes` are free, or enough jobs were looked at: another
@@ -183,18 +202,23 @@ impl Queue {
             return 0;
         }
         let (chosen, freed) = self.choose_held(bytes);
-        if chosen.is_empty() {
-            return 0;
+        self.keep_bodies(chosen);
+        self.job_counts.hot_bytes -= freed;
+        self.job_counts.spare_bytes -= freed;
+        freed
+    }
+
+    /// Makes the bodies of held jobs cold; they are counted by the caller.
+    pub(super) fn keep_bodies(&mut self, bodies: Vec<(JobId, Bytes)>) {
+        if bodies.is_empty() {
+            return;
         }
-        let ids: Vec<JobId> = chosen.iter().map(|(id, _)| *id).collect();
-        let kept = self.cold.keep(chosen);
+        let ids: Vec<JobId> = bodies.iter().map(|(id, _)| *id).collect();
+        let kept = self.cold.keep(bodies);
         assert_eq!(kept.len(), ids.len(), "every body is kept");
         for (id, at) in ids.into_iter().zip(kept) {
             self.job_mut(id).body = Body::Cold(at);
         }
-        self.job_counts.hot_bytes -= freed;
-        self.job_counts.spare_bytes -= freed;
-        freed
     }
 
     fn choose_held(&mut self, bytes: u64) -> (Vec<(JobId, Bytes)>, u64) {
@@ -212,7 +236,8 @@ impl Queue {
                     chosen.push((place.1, body.clone()));
                 }
                 looked_at += 1;
-                if freed >= bytes || looked_at >= HELD_LOOKED_AT_MAX {
+                let is_enough = freed >= bytes || chosen.len() >= COOLED_JOBS_MAX;
+                if is_enough || looked_at >= HELD_LOOKED_AT_MAX {
                     self.keep_from = (*id, *place);
                     return (chosen, freed);
                 }
@@ -228,7 +253,7 @@ impl Queue {
         let delayed = tube.delayed.iter().rev().take(half(tube.delayed.len())).map(|it| it.1);
         let ready = tube.ready.iter().rev().take(half(tube.ready.len())).map(|it| it.1);
         for job in buried.chain(delayed).chain(ready) {
-            if *freed >= bytes {
+            if *freed >= bytes || chosen.len() >= COOLED_JOBS_MAX {
                 return;
             }
             *freed += self.job(job).hot_bytes();
@@ -247,7 +272,7 @@ impl Queue {
     fn cool_one(&mut self, id: JobId) -> Job {
         let job = self.jobs.remove(&id).expect("a job that cools is hot");
         let (shelf, place) = job.shelf(id).expect("a job that cools is not reserved");
-        self.job_counts.hot_bytes -= job.hot_bytes();
+        self.job_counts.remove_bytes(&job);
         let mut places = self.places(job.tube);
         places.unlist(id, job.priority, job.state);
         let cold = &mut places.tube.cold;
@@ -277,7 +302,7 @@ impl Queue {
             places.set_cold_first(shelf.order, next);
         }
         places.list(id, job.priority, job.state);
-        self.job_counts.hot_bytes += job.hot_bytes();
+        self.job_counts.add_bytes(&job);
         assert!(self.jobs.insert(id, job), "{id:?} was hot and cold");
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::job::Job;
 use super::{Action, Queue, Wait};
 
 /// Counts that only rise, and survive restarts.
@@ -35,6 +36,8 @@ pub(super) struct JobCounts {
     pub(super) buried: u64,
     /// What the hot jobs take up in memory.
     pub(super) hot_bytes: u64,
+    /// What of that the jobs do that nobody holds: all of them may be made cold.
+    pub(super) loose_bytes: u64,
     /// What of that the bodies of held jobs do that may be made cold.
     pub(super) spare_bytes: u64,
     /// Orders of tubes that have hot jobs, and sessions that hold any.
@@ -70,6 +73,22 @@ pub struct Counters {
     pub current_workers: u64,
     pub current_waiting: u64,
     pub total_connections: u64,
+}
+
+impl JobCounts {
+    /// Counts the memory of a hot job in.
+    pub(super) fn add_bytes(&mut self, job: &Job) {
+        self.hot_bytes += job.hot_bytes();
+        self.loose_bytes += job.loose_bytes();
+        self.spare_bytes += job.spare_bytes();
+    }
+
+    /// Counts the memory of a hot job out.
+    pub(super) fn remove_bytes(&mut self, job: &Job) {
+        self.hot_bytes -= job.hot_bytes();
+        self.loose_bytes -= job.loose_bytes();
+        self.spare_bytes -= job.spare_bytes();
+    }
 }
 
 impl Totals {

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use super::Queue;
 use super::cold::ColdInMemory;
+use super::job::Job;
 
 impl Queue {
     /// Checks the whole state. For tests and checks: it copies everything.
@@ -20,10 +21,11 @@ impl Queue {
             Err(error) => panic!("the state contradicts itself: {error}"),
         };
         // There all bodies are in memory.
-        let hot_bytes = self.jobs.iter().map(|(_, job)| job.hot_bytes()).sum();
         derived.cool_jobs(self.cold.all().into_iter().map(|(id, _)| id).collect());
-        derived.job_counts.hot_bytes = hot_bytes;
-        derived.job_counts.spare_bytes = self.jobs.iter().map(|(_, job)| job.spare_bytes()).sum();
+        let sum = |bytes: fn(&Job) -> u64| self.jobs.iter().map(|(_, job)| bytes(job)).sum();
+        derived.job_counts.hot_bytes = sum(Job::hot_bytes);
+        derived.job_counts.loose_bytes = sum(Job::loose_bytes);
+        derived.job_counts.spare_bytes = sum(Job::spare_bytes);
         for ((id, kept), (_, derived)) in self.members.iter().zip(derived.members.iter()) {
             assert_same(id, kept, derived);
         }
@@ -37,6 +39,7 @@ impl Queue {
         assert_same(&"names of tubes", &self.tube_ids, &derived.tube_ids);
         assert_same(&"deadlines", &self.deadlines, &derived.deadlines);
         assert_same(&"counts of jobs", &self.job_counts, &derived.job_counts);
+        assert_same(&"tubes with hot jobs", &self.hot_tubes, &derived.hot_tubes);
         assert_same(&"used of the limits", &self.limits_used(), &derived.limits_used());
         assert_same(&"counts of tables", &self.tables, &derived.tables);
         assert_same(&"contended tubes", &self.contended, &derived.contended);

@@ -85,6 +85,14 @@ pub(super) struct Tallies {
 }
 
 impl Body {
+    /// How long it is, bytes: the same on every member, wherever it is.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Here(bytes) => bytes.len() as u64,
+            Self::Cold(at) => u64::from(at.length),
+        }
+    }
+
     /// The bytes, which the caller knows to be in memory.
     pub fn here(self) -> Bytes {
         match self {
@@ -103,6 +111,14 @@ impl Job {
     /// Gives it another body, and returns the one it had.
     pub fn replace_body(&mut self, body: Body) -> Body {
         std::mem::replace(&mut self.body, body)
+    }
+
+    /// What it takes up in memory if nobody holds it, bytes.
+    pub(super) fn loose_bytes(&self) -> u64 {
+        match self.state {
+            JobState::Reserved { .. } => 0,
+            _ => self.hot_bytes(),
+        }
     }
 
     /// What a held job would take up less in memory if its body were cold, bytes.

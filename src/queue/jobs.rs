@@ -4,6 +4,7 @@
 //! changes a job wants it hot.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::cold::{Order, Place};
 use super::counters::JobCounts;
@@ -16,7 +17,9 @@ use super::{JobId, LogicalTime, Queue, SessionId};
 
 /// The indexes that know where a job is.
 pub(super) struct Places<'a> {
+    pub(super) id: TubeId,
     pub(super) tube: &'a mut Tube,
+    pub(super) hot_tubes: &'a mut BTreeSet<TubeId>,
     pub(super) sessions: &'a mut Table<SessionId, Session>,
     pub(super) deadlines: &'a mut Deadlines,
     pub(super) counts: &'a mut JobCounts,
@@ -57,8 +60,7 @@ impl Queue {
     /// Adds a job in the state it says it is in.
     pub(super) fn insert_job(&mut self, id: JobId, job: Job) {
         let (tube, priority, state) = (job.tube, job.priority, job.state);
-        self.job_counts.hot_bytes += job.hot_bytes();
-        self.job_counts.spare_bytes += job.spare_bytes();
+        self.job_counts.add_bytes(&job);
         self.places(tube).enter(id, priority, state);
         self.look_at_tube(tube);
         assert!(self.jobs.insert(id, job), "{id:?} is not new");
@@ -67,11 +69,13 @@ impl Queue {
     /// Brings a job from its state into another.
     pub(super) fn move_job(&mut self, id: JobId, to: JobState) -> &mut Job {
         let job = self.jobs.change(&id).expect("a job that is moved exists");
-        self.job_counts.spare_bytes -= job.spare_bytes();
+        self.job_counts.remove_bytes(job);
         let from = std::mem::replace(&mut job.state, to);
-        self.job_counts.spare_bytes += job.spare_bytes();
+        self.job_counts.add_bytes(job);
         let mut places = Places {
+            id: job.tube,
             tube: self.tubes.change(&job.tube).expect("a job's tube exists"),
+            hot_tubes: &mut self.hot_tubes,
             sessions: &mut self.sessions,
             deadlines: &mut self.deadlines,
             counts: &mut self.job_counts,
@@ -87,8 +91,7 @@ impl Queue {
         let job = self.jobs.remove(&id).expect("a job that is removed exists");
         self.places(job.tube).leave(id, job.priority, job.state);
         self.look_at_tube(job.tube);
-        self.job_counts.hot_bytes -= job.hot_bytes();
-        self.job_counts.spare_bytes -= job.spare_bytes();
+        self.job_counts.remove_bytes(&job);
         if let Body::Cold(at) = job.body {
             self.cold.let_go(at);
         }
@@ -97,7 +100,9 @@ impl Queue {
 
     pub(super) fn places(&mut self, tube: TubeId) -> Places<'_> {
         Places {
+            id: tube,
             tube: self.tubes.change(&tube).expect("a job's tube exists"),
+            hot_tubes: &mut self.hot_tubes,
             sessions: &mut self.sessions,
             deadlines: &mut self.deadlines,
             counts: &mut self.job_counts,
@@ -168,6 +173,9 @@ impl Places<'_> {
             }
         };
         self.counts.orders += u64::from(now == 1);
+        if now == 1 && self.tube.has_hot() {
+            self.hot_tubes.insert(self.id);
+        }
     }
 
     pub(super) fn unlist(&mut self, id: JobId, priority: u32, state: JobState) {
@@ -193,6 +201,9 @@ impl Places<'_> {
             }
         };
         self.counts.orders -= u64::from(left == 0);
+        if left == 0 && !self.tube.has_hot() {
+            self.hot_tubes.remove(&self.id);
+        }
     }
 
     /// Remembers which cold job of an order comes first. Of the delayed ones that one alone has a

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::checkpoint::Record;
 use super::cold::ColdShelves;
-use super::job::Job;
+use super::job::{Body, Job};
 use super::restore::{Item, RestoreError, check_job, contradiction, require};
 use super::tube::TubeId;
 use super::{JobId, Queue};
@@ -18,8 +18,9 @@ pub struct HotLimit<'a> {
     pub bytes_max: u64,
     /// What is made cold at a time when that is passed, bytes.
     pub cooled_bytes: u64,
-    /// Called before that: it may wait until the store can take more.
-    pub before_cooling: &'a mut dyn FnMut(),
+    /// Called before that: it may wait until the store can take more, and says whether it can. If not,
+    /// what is there stays hot, and it is asked again when so much more has come.
+    pub before_cooling: &'a mut dyn FnMut() -> bool,
 }
 
 /// How far a state has come back.
@@ -48,12 +49,27 @@ impl<'a> Loading<'a> {
         require(!is_twice, Item::Job(*id), "is recorded twice")
     }
 
-    /// Makes jobs cold if too many are hot, those that are needed last of all.
+    /// Makes jobs cold if too many are hot, those that are needed last of all, and then bodies of those
+    /// that are held.
     pub(super) fn cool(&mut self, queue: &mut Queue) -> Result<(), RestoreError> {
         if self.hot_bytes <= self.cool_above {
             return Ok(());
         }
-        (self.limit.before_cooling)();
+        let mut freed = 0;
+        if (self.limit.before_cooling)() {
+            freed = self.cool_loose(queue)?;
+            freed += cool_held(queue, self.limit.cooled_bytes.saturating_sub(freed));
+        }
+        self.hot_bytes -= freed;
+        // Where little can go, not at every further job, each time with a file for it.
+        let is_little = freed < self.limit.cooled_bytes;
+        let next = self.hot_bytes + if is_little { self.limit.cooled_bytes } else { 0 };
+        self.cool_above = self.limit.bytes_max.max(next);
+        Ok(())
+    }
+
+    /// Makes jobs cold that nobody holds. Returns how many bytes became free.
+    fn cool_loose(&mut self, queue: &mut Queue) -> Result<u64, RestoreError> {
         let (mut jobs, mut freed) = (Vec::new(), 0);
         for id in needed_last_first(queue) {
             if freed >= self.limit.cooled_bytes {
@@ -67,11 +83,7 @@ impl<'a> Loading<'a> {
         if !jobs.is_empty() {
             queue.cold.store(jobs);
         }
-        self.hot_bytes -= freed;
-        // Where nearly all are reserved, not at every further one.
-        let next = self.hot_bytes + self.limit.cooled_bytes;
-        self.cool_above = self.limit.bytes_max.max(if freed == 0 { next } else { 0 });
-        Ok(())
+        Ok(freed)
     }
 
     fn note(&mut self, queue: &Queue, id: JobId, job: &Job) -> Result<(), RestoreError> {
@@ -95,6 +107,23 @@ impl<'a> Loading<'a> {
         }
         Ok(())
     }
+}
+
+/// Makes bodies of held jobs cold until `bytes` are free, or none is left. Returns how many bytes became
+/// free.
+fn cool_held(queue: &mut Queue, bytes: u64) -> u64 {
+    let (mut bodies, mut freed) = (Vec::new(), 0);
+    for (id, job) in queue.jobs.iter().filter(|(_, job)| job.spare_bytes() > 0) {
+        if freed >= bytes {
+            break;
+        }
+        if let Body::Here(body) = job.body() {
+            freed += job.spare_bytes();
+            bodies.push((*id, body.clone()));
+        }
+    }
+    queue.keep_bodies(bodies);
+    freed
 }
 
 /// The jobs that can be made cold. Nothing is derived yet, so that they are looked through.

@@ -40,7 +40,7 @@ mod tube;
 mod waiting;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use beanpole_protocol::TubeName;
@@ -75,7 +75,7 @@ pub use op::{
 pub use outcome::Outcome;
 pub use reads::{JobStateName, JobStats, TubeStats};
 pub use restore::{Item, RestoreError};
-pub use work::WORK_QUOTA_JOBS;
+pub use work::{HANDED_OUT_BYTES_MAX, WORK_QUOTA_JOBS};
 
 /// Who wants to know what comes of a batch while it is applied.
 pub trait Observer {
@@ -119,6 +119,8 @@ pub struct Queue {
     /// A continuation serves those who waited for room among the held jobs.
     serving: bool,
     checkpoint: Option<Checkpoint>,
+    /// The tubes that have hot jobs which nobody holds.
+    hot_tubes: BTreeSet<TubeId>,
     /// Of which tube jobs are made cold next.
     cool_from: TubeId,
     /// Behind which of the held jobs bodies are made cold next.
@@ -187,6 +189,7 @@ impl Queue {
             contended: Contended::default(),
             serving: false,
             checkpoint: None,
+            hot_tubes: BTreeSet::new(),
             cool_from: TubeId::DEFAULT,
             keep_from: Default::default(),
         }

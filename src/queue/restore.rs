@@ -74,7 +74,7 @@ impl Queue {
         cold: Box<dyn ColdJobs>,
     ) -> Result<Self, RestoreError> {
         let unlimited =
-            HotLimit { bytes_max: u64::MAX, cooled_bytes: 0, before_cooling: &mut || {} };
+            HotLimit { bytes_max: u64::MAX, cooled_bytes: 0, before_cooling: &mut || true };
         Self::restore_within(records, cold, unlimited)
     }
 
@@ -255,10 +255,11 @@ impl Queue {
                     require(alone, item, "was buried together with another")?;
                 }
             }
-            self.job_counts.hot_bytes += job.hot_bytes();
-            self.job_counts.spare_bytes += job.spare_bytes();
+            self.job_counts.add_bytes(job);
             let mut places = Places {
+                id: job.tube,
                 tube,
+                hot_tubes: &mut self.hot_tubes,
                 sessions: &mut self.sessions,
                 deadlines: &mut self.deadlines,
                 counts: &mut self.job_counts,

@@ -123,14 +123,17 @@ impl Tube {
         self.facts.pause.is_some()
     }
 
+    /// Whether hot jobs are in it that nobody holds.
+    pub(super) fn has_hot(&self) -> bool {
+        !(self.ready.is_empty() && self.delayed.is_empty() && self.buried.is_empty())
+    }
+
     /// Whether nobody uses or watches it and no job is in it.
     pub(super) fn is_unused(&self) -> bool {
         self.using == 0
             && self.watching == 0
             && self.reserved == 0
-            && self.ready.is_empty()
-            && self.delayed.is_empty()
-            && self.buried.is_empty()
+            && !self.has_hot()
             && self.cold.jobs() == 0
     }
 }

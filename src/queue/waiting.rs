@@ -207,6 +207,7 @@ impl Queue {
     pub(super) fn hand_over(&mut self, job: JobId, waiter: SessionId, work: &mut Work) {
         self.end_wait(waiter);
         let outcome = self.reserve_for(job, waiter);
+        work.spend_body(self.job(job).body.length());
         work.outcomes.push((waiter, outcome));
     }
 

@@ -14,47 +14,93 @@ use crate::storage::runs::{self, BodyPointer, Found, Group, RunError, RunSet, Ru
 /// What becomes cold at a time, as a share of what may be hot: a run of it is one file.
 const COOLED_SHARE: u64 = 8;
 
+/// The most that becomes cold between two entries, bytes: no entry is applied meanwhile. More goes
+/// after the next one.
+const COOLED_BYTES_MAX: u64 = 8 << 20;
+
+/// What is less than this part of what becomes cold at a time is not worth a file, even if no other
+/// job has room.
+const LEAST_SHARE: u64 = 8;
+
+/// As many runs may always wait to be written: one is written, one is ready, one is being filled.
+const SEALED_RUNS_MIN: usize = 3;
+
+/// No more runs wait than this, however small they are: an id is looked for in all of them.
+const SEALED_RUNS_MAX: usize = 16;
+
 /// The run files as the queue sees them. Clones share them.
 #[derive(Clone)]
-pub(super) struct ColdRuns(Arc<Mutex<RunSet>>);
+pub(super) struct ColdRuns(Arc<Mutex<Runs>>);
+
+struct Runs {
+    set: RunSet,
+    /// What was found last, and not taken since: mostly it is what is taken next.
+    found: Option<Found>,
+}
 
 /// When jobs become cold.
 pub(super) struct Cooling {
     pub(super) runs: ColdRuns,
     /// What hot jobs may take up in memory before some become cold, bytes.
-    pub(super) hot_bytes_max: u64,
-    pub(super) memory: Arc<Memory>,
+    hot_bytes_max: u64,
+    memory: Arc<Memory>,
+    /// Runs that waited to be written at the last look, and how many have ceased to since the start.
+    waiting: usize,
+    written: u64,
 }
 
 impl Cooling {
-    /// How many runs may wait to be written before jobs stay hot.
-    pub(super) const SEALED_RUNS_MAX: usize = 3;
+    pub(super) fn new(runs: ColdRuns, hot_bytes_max: u64, memory: Arc<Memory>) -> Self {
+        Self { runs, hot_bytes_max, memory, waiting: 0, written: 0 }
+    }
 
-    /// What is made cold at a time when `hot_bytes_max` may be hot, bytes.
+    /// What is made cold at a time while a state comes back of which `hot_bytes_max` may be hot, bytes.
     pub(super) fn share(hot_bytes_max: u64) -> u64 {
         (hot_bytes_max / COOLED_SHARE).max(1)
     }
 
-    /// Whether jobs are being written to run files.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.runs.with(|set| set.sealed_runs() > 0 && !set.is_out_of_room())
+    /// How the writing of run files stands.
+    pub(super) fn writing(&self) -> Writing {
+        Writing { waiting: self.waiting, written: self.written }
     }
 
-    /// Looks after an entry whether too much is hot. While runs wait to be written, jobs stay hot:
+    /// Looks after an entry whether too much is hot. While many runs wait to be written, jobs stay hot:
     /// their memory would not be free.
-    pub(super) fn look(&self, queue: &mut Queue) {
-        let cooled_bytes = Self::share(self.hot_bytes_max);
+    pub(super) fn look(&mut self, queue: &mut Queue) {
+        let waiting = self.runs.with(|set| set.sealed_runs());
+        self.written += self.waiting.saturating_sub(waiting) as u64;
+        self.waiting = waiting;
+        let cooled_bytes = Self::share(self.hot_bytes_max).min(COOLED_BYTES_MAX);
         let hot_bytes_max = self.hot_bytes_max.saturating_sub(self.memory.squeeze());
         let is_much = queue.hot_bytes() + queue.table_bytes() > hot_bytes_max;
-        // Where tables take up most of the share, few jobs at a time would make many small runs.
-        let is_worth_it = queue.hot_bytes() >= cooled_bytes;
-        let has_room = || {
-            self.runs.with(|set| set.sealed_runs() < Self::SEALED_RUNS_MAX && !set.is_out_of_room())
-        };
-        if is_much && is_worth_it && has_room() {
-            self.memory.sealed.add(queue.cool(cooled_bytes));
+        // Where held jobs and tables take up most of the share, few jobs at a time would make many
+        // small runs: what comes would be written as it comes.
+        let least = cooled_bytes / LEAST_SHARE;
+        let worth_it = if self.memory.jobs_room() > 0 { cooled_bytes } else { least };
+        let is_worth_it = queue.coolable_bytes() >= worth_it;
+        if is_much && is_worth_it && self.may_seal(cooled_bytes) {
+            self.memory.sealed.add(queue.cool(cooled_bytes, least));
+            self.waiting = self.runs.with(|set| set.sealed_runs());
         }
     }
+
+    /// Whether so many bytes more may wait to be written.
+    fn may_seal(&self, bytes: u64) -> bool {
+        if self.runs.with(|set| set.is_out_of_room()) {
+            return false;
+        }
+        let has_room = self.memory.sealed.used() + bytes <= self.memory.sealed.limit;
+        self.waiting < if has_room { SEALED_RUNS_MAX } else { SEALED_RUNS_MIN }
+    }
+}
+
+/// How the writing of run files stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Writing {
+    /// How many runs wait, or are under way.
+    pub(super) waiting: usize,
+    /// How many have become files; it only grows.
+    pub(super) written: u64,
 }
 
 /// The cold jobs of another state, which may take the place of a member's own. The files of the set
@@ -84,7 +130,7 @@ impl Successor {
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        self.ours.0.lock().inherit(&mut self.other.0.lock());
+        self.ours.with(|ours| self.other.with(|other| ours.inherit(other)));
     }
 }
 
@@ -96,55 +142,63 @@ impl std::fmt::Debug for ColdRuns {
 
 impl ColdRuns {
     pub(super) fn new(set: RunSet) -> Self {
-        Self(Arc::new(Mutex::new(set)))
+        Self(Arc::new(Mutex::new(Runs { set, found: None })))
     }
+
+    /// How many runs may wait to be written while a state comes back.
+    pub(super) const RESTORED_RUNS_MAX: usize = SEALED_RUNS_MIN;
 
     /// Runs `work` on the files, between two entries or beside them. It must be short.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut RunSet) -> R) -> R {
-        work(&mut self.0.lock())
-    }
-
-    fn find_there(&self, id: JobId) -> Option<Found> {
-        or_end(self.0.lock().find(id.0))
+        let mut runs = self.0.lock();
+        // It may be taken.
+        runs.found = None;
+        work(&mut runs.set)
     }
 }
 
 impl ColdJobs for ColdRuns {
     fn store(&mut self, jobs: Vec<(JobId, Job)>) {
         let records = jobs.into_iter().map(|(id, job)| record(id, job)).collect();
-        self.0.lock().seal(records);
+        self.with(|set| set.seal(records));
     }
 
     fn first(&self, shelf: Shelf) -> Option<Place> {
-        let first = or_end(self.0.lock().first(group(shelf)));
+        let first = or_end(self.0.lock().set.first(group(shelf)));
         first.map(|place| (place.order, JobId(place.id)))
     }
 
     fn find(&self, id: JobId) -> Option<Job> {
-        self.find_there(id).map(|found| job(&found, found.body))
+        let mut runs = self.0.lock();
+        runs.found = or_end(runs.set.find(id.0));
+        runs.found.as_ref().map(|found| job(found, found.body))
     }
 
     fn take(&mut self, id: JobId) -> Option<Job> {
-        let found = self.find_there(id)?;
-        let body = or_end(self.0.lock().take(&found));
+        let mut runs = self.0.lock();
+        let found = match runs.found.take() {
+            Some(found) if found.place.id == id.0 => found,
+            _ => or_end(runs.set.find(id.0))?,
+        };
+        let body = or_end(runs.set.take(&found));
         Some(job(&found, body))
     }
 
     fn keep(&mut self, bodies: Vec<(JobId, Bytes)>) -> Vec<ColdBody> {
         let bodies = bodies.into_iter().map(|(id, body)| (id.0, body)).collect();
-        self.0.lock().seal_bodies(bodies).into_iter().map(cold_body).collect()
+        self.with(|set| set.seal_bodies(bodies)).into_iter().map(cold_body).collect()
     }
 
     fn body(&self, at: ColdBody) -> Bytes {
-        or_end(self.0.lock().body(&pointer(at)))
+        or_end(self.0.lock().set.body(&pointer(at)))
     }
 
     fn let_go(&mut self, at: ColdBody) {
-        self.0.lock().let_go(&pointer(at));
+        self.0.lock().set.let_go(&pointer(at));
     }
 
     fn all(&self) -> Vec<(JobId, Job)> {
-        let set = self.0.lock();
+        let set = &self.0.lock().set;
         let mut jobs = Vec::new();
         for (group, count) in or_end(set.groups()) {
             let count = usize::try_from(count).unwrap_or(usize::MAX);

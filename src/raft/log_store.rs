@@ -132,6 +132,13 @@ impl LogStore {
         self.shared.state.lock().last.map_or(0, |last| last.index)
     }
 
+    /// Whether the entry `index` and those after it are in memory.
+    pub(super) fn is_recent(&self, index: u64) -> bool {
+        let state = self.shared.state.lock();
+        let first = state.recent.front().map(|recent| recent.entry.log_id.index);
+        first.or(state.last.map(|last| last.index + 1)).is_none_or(|first| first <= index)
+    }
+
     /// Whether the log waits for room on the disk.
     pub(super) fn waits_for_room(&self) -> bool {
         self.shared.wal.as_ref().is_some_and(|wal| wal.state().stalled)

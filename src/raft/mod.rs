@@ -18,6 +18,7 @@ mod log_store;
 mod node;
 mod opening;
 mod outbox;
+mod patience;
 mod proposer;
 mod reads;
 mod restoring;

@@ -174,9 +174,8 @@ impl Opened {
         ));
         let (port, us, address, timing, about) = introduce(meeting, member, cluster);
         let (us, peers) = (Arc::new(us), Arc::new(Peers::default()));
-        let network =
-            Network { us: Arc::clone(&us), peers: Arc::clone(&peers), clock: Arc::clone(&clock) };
-        let machine = StateMachine(Arc::clone(&replica));
+        let network = Network::new(&us, &peers, &clock, &log);
+        let machine = StateMachine::new(Arc::clone(&replica));
         let config = Arc::new(config(&timing)?);
         let raft =
             Raft::new(member, config, network, log.clone(), machine).await.map_err(failed)?;

@@ -349,7 +349,7 @@ impl Opening {
 
     fn cooling(&self, runs: &ColdRuns) -> Option<Cooling> {
         let hot_bytes_max = self.hot_bytes_max?;
-        Some(Cooling { runs: runs.clone(), hot_bytes_max, memory: Arc::clone(&self.memory) })
+        Some(Cooling::new(runs.clone(), hot_bytes_max, Arc::clone(&self.memory)))
     }
 
     fn wal_options(

@@ -20,6 +20,7 @@ use super::opening::OpenError;
 use super::snapshot::{SentRuns, SnapshotSource, Transfers, snapshot_meta};
 use super::state_machine::ReplicaState;
 use super::types::SnapshotMeta;
+use crate::chain::Chain;
 use crate::queue::{HotLimit, Queue, Record};
 use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointReader, Checkpoints};
 use crate::storage::runs::{RunError, RunOptions, RunSet, RunState};
@@ -128,7 +129,9 @@ impl FoundState {
             state.queue = Queue::with_cold(Box::new(cold.clone()));
             return Ok(Restored { state, chosen: None, cold, listed });
         };
-        state.queue = restore_queue(records, &cold, hot_bytes_max, &AtomicU64::new(0))?;
+        // A start finds its way on a full disk too: only then can anything be deleted.
+        let hot = HotShare { bytes_max: hot_bytes_max, is_strict: false };
+        state.queue = restore_queue(records, &cold, hot, &AtomicU64::new(0))?;
         state.applied = meta.last_log_id;
         state.membership = meta.last_membership.clone();
         state.snapshot = Some(meta);
@@ -170,6 +173,15 @@ pub(super) struct Records {
     first: Option<Record>,
 }
 
+/// What may be hot of a state that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HotShare {
+    /// Jobs, bytes; `None` when all of them.
+    pub(super) bytes_max: Option<u64>,
+    /// Whether the state is refused when the disk does not take the others; else they stay hot.
+    pub(super) is_strict: bool,
+}
+
 /// The run files that a checkpoint lists, and what is behind them.
 ///
 /// # Errors
@@ -198,11 +210,11 @@ pub(super) fn read_runs(
 ///
 /// # Errors
 ///
-/// When the checkpoint is damaged or contradicts itself, or a run cannot be written.
+/// When the checkpoint is damaged or contradicts itself, or a run cannot be written that has to be.
 pub(super) fn restore_queue(
     records: Records,
     cold: &ColdRuns,
-    hot_bytes_max: Option<u64>,
+    hot: HotShare,
     loaded: &AtomicU64,
 ) -> Result<Queue, OpenError> {
     let Records { mut reader, first } = records;
@@ -220,14 +232,20 @@ pub(super) fn restore_queue(
     let records = first.into_iter().chain(rest).inspect(|_| {
         loaded.fetch_add(1, Ordering::Relaxed);
     });
-    let mut wait = || {
-        if let Err(error) = wait_for_writer(cold, hot_bytes_max.unwrap_or_default()) {
+    let mut wait = || match wait_for_writer(cold) {
+        Ok(()) => true,
+        Err(error @ RunError::Io { .. }) if !hot.is_strict => {
+            tracing::warn!("more jobs stay in memory than should: {}", Chain(&error));
+            false
+        }
+        Err(error) => {
             failed.replace(Some(error.into()));
+            false
         }
     };
     let limit = HotLimit {
-        bytes_max: hot_bytes_max.unwrap_or(u64::MAX),
-        cooled_bytes: hot_bytes_max.map_or(0, Cooling::share),
+        bytes_max: hot.bytes_max.unwrap_or(u64::MAX),
+        cooled_bytes: hot.bytes_max.map_or(0, Cooling::share),
         before_cooling: &mut wait,
     };
     let queue = Queue::restore_within(records, Box::new(cold.clone()), limit);
@@ -237,21 +255,12 @@ pub(super) fn restore_queue(
     }
 }
 
-/// Waits until another run can be sealed without more memory than cooling may take. On a full disk
-/// runs may stay in memory, up to as much as may be hot: jobs that were in memory when the disk became
-/// full are in a checkpoint, and must find their way back.
-fn wait_for_writer(cold: &ColdRuns, full_bytes_max: u64) -> Result<(), RunError> {
-    loop {
-        match cold.with(RunSet::press_writer) {
-            Ok(waiting) if waiting < Cooling::SEALED_RUNS_MAX => return Ok(()),
-            Ok(_) => std::thread::sleep(WRITER_INTERVAL),
-            Err(error) if error.is_full() => {
-                let sealed_bytes = cold.with(|set| set.resident().sealed) as u64;
-                return if sealed_bytes < full_bytes_max { Ok(()) } else { Err(error) };
-            }
-            Err(error) => return Err(error),
-        }
+/// Waits until another run can be sealed without more memory than cooling may take.
+fn wait_for_writer(cold: &ColdRuns) -> Result<(), RunError> {
+    while cold.with(RunSet::press_writer)? >= ColdRuns::RESTORED_RUNS_MAX {
+        std::thread::sleep(WRITER_INTERVAL);
     }
+    Ok(())
 }
 
 fn next_queue_record(reader: &mut CheckpointReader) -> Result<Option<Record>, OpenError> {

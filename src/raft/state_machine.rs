@@ -14,23 +14,22 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::cold::Cooling;
+use super::cold::{Cooling, Writing};
 use super::life::{Life, Signature};
 use super::log_store::LogStore;
 use super::outbox::Outbox;
+use super::patience::{Patience, has_puts};
 use super::reads::Ask;
 use super::snapshot::{SnapshotData, SnapshotSource};
 use super::types::{Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig};
 use crate::clock::LogicalClock;
 use crate::memory::Memory;
 use crate::queue::{
-    ConnectionNumber, Incarnation, LogicalTime, Observer, Outcome, Queue, SessionId,
+    Body, ConnectionNumber, Incarnation, LogicalTime, Observer, Outcome, Queue, SessionId,
 };
 
-/// How long an entry waits for jobs to be written out before it looks again, and how often it does:
-/// 10 s.
-const MEMORY_WAIT: Duration = Duration::from_millis(5);
-const MEMORY_WAITS_MAX: u32 = 2000;
+/// How many bytes of bodies replies may have before they leave, while there are more entries to apply.
+const REPLIED_BYTES_MAX: u64 = 1 << 20;
 
 /// The deadline that says "at once": a continuation waits for its next entry.
 const DEADLINE_NOW: u64 = 0;
@@ -133,7 +132,7 @@ impl ReplicaState {
     }
 
     fn look_at_memory(&mut self) {
-        if let Some(cooling) = &self.cooling {
+        if let Some(cooling) = &mut self.cooling {
             cooling.look(&mut self.queue);
         }
     }
@@ -268,18 +267,25 @@ impl Replica {
         self.owner.send_replies();
     }
 
-    /// Nobody can refuse an entry, but it can wait while jobs are written out: on a member whose disk
-    /// is slower than the others', and when the log is read again at a start (storage-review F17).
-    async fn wait_for_memory(&self) {
-        for _ in 0..MEMORY_WAITS_MAX {
+    /// Nobody can refuse an entry, but one with jobs can wait while others are written out: on a member
+    /// whose disk is slower than the others', and when the log is read again at a start
+    /// (storage-review F17).
+    async fn wait_for_memory(&self, entry: &Entry, patience: &mut Patience) {
+        if !self.memory.is_overfull() {
+            patience.renew();
+            return;
+        }
+        if !has_puts(entry) {
+            return;
+        }
+        loop {
+            let writing = self.look_at_memory();
             if !self.memory.is_overfull() {
-                return;
+                return patience.renew();
             }
-            if !self.look_at_memory() {
-                return;
-            }
+            let Some(pause) = writing.and_then(|writing| patience.pause(writing)) else { return };
             self.owner.send_replies();
-            tokio::time::sleep(MEMORY_WAIT).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -288,16 +294,18 @@ impl Replica {
         &self.memory
     }
 
-    /// Makes jobs cold if too many are hot. Says whether some are being written out.
-    pub(super) fn look_at_memory(&self) -> bool {
+    /// Makes jobs cold if too many are hot. Says how their writing stands, if they ever are.
+    pub(super) fn look_at_memory(&self) -> Option<Writing> {
         self.with_state(|state| {
             state.look_at_memory();
             self.memory.hot.set(state.hot_bytes());
-            state.cooling.as_ref().is_some_and(Cooling::is_under_way)
+            state.cooling.as_ref().map(Cooling::writing)
         })
     }
 
-    fn apply_entry(&self, entry: &Entry) {
+    /// Returns how many bytes of bodies the replies have.
+    fn apply_entry(&self, entry: &Entry) -> u64 {
+        let mut replied_bytes = 0;
         let mut state = self.state.lock();
         state.applied = Some(entry.log_id);
         match &entry.payload {
@@ -309,10 +317,11 @@ impl Replica {
                 let batch = command.batch();
                 let signature = self.life.signature();
                 let now = self.clock.now().max(batch.now);
-                let mut observer =
-                    OwnSessions { signature, now, owner: self.owner.as_ref(), ops: 0 };
+                let owner = self.owner.as_ref();
+                let mut observer = OwnSessions { signature, now, owner, ops: 0, body_bytes: 0 };
                 state.queue.apply(batch, &mut observer);
                 state.applied_ops += 1 + observer.ops;
+                replied_bytes = observer.body_bytes;
                 state.look_at_memory();
                 self.memory.hot.set(state.hot_bytes());
                 if let Some(life) = state.queue.life(signature.member) {
@@ -328,6 +337,7 @@ impl Replica {
         self.remember_digest(entry.log_id.index, state.queue.chain());
         self.applied_index.store(entry.log_id.index, Ordering::Release);
         self.log.applied(entry.log_id.index);
+        replied_bytes
     }
 
     fn remember_digest(&self, index: u64, chain: u64) {
@@ -421,6 +431,8 @@ struct OwnSessions<'a> {
     now: LogicalTime,
     owner: &'a dyn Owner,
     ops: u64,
+    /// Of bodies in their replies.
+    body_bytes: u64,
 }
 
 impl OwnSessions<'_> {
@@ -443,6 +455,9 @@ impl Observer for OwnSessions<'_> {
 
     fn outcome(&mut self, session: SessionId, outcome: Outcome) {
         if self.is_own(session) {
+            if let Outcome::Reserved { body: Body::Here(bytes), .. } = &outcome {
+                self.body_bytes += bytes.len() as u64;
+            }
             self.owner.outcome(session.connection, outcome);
         }
     }
@@ -450,41 +465,55 @@ impl Observer for OwnSessions<'_> {
 
 /// The replica as openraft drives it.
 #[derive(Clone)]
-pub(super) struct StateMachine(pub Arc<Replica>);
+pub(super) struct StateMachine {
+    pub(super) replica: Arc<Replica>,
+    patience: Patience,
+}
+
+impl StateMachine {
+    pub(super) fn new(replica: Arc<Replica>) -> Self {
+        Self { replica, patience: Patience::default() }
+    }
+}
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = ReadySnapshot;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok(self.0.with_state(|state| (state.applied, state.membership.clone())))
+        Ok(self.replica.with_state(|state| (state.applied, state.membership.clone())))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
     {
+        let mut replied_bytes = 0;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            self.0.wait_for_memory().await;
-            self.0.apply_entry(&entry);
+            self.replica.wait_for_memory(&entry, &mut self.patience).await;
+            replied_bytes += self.replica.apply_entry(&entry);
             if let Some(responder) = responder {
                 responder.send(());
             }
+            if replied_bytes > REPLIED_BYTES_MAX {
+                replied_bytes = 0;
+                self.replica.owner.send_replies();
+            }
         }
-        self.0.applied_more.notify_waiters();
-        self.0.owner.send_replies();
-        self.0.outbox.wake();
-        self.0.memory.tell_freed();
+        self.replica.applied_more.notify_waiters();
+        self.replica.owner.send_replies();
+        self.replica.outbox.wake();
+        self.replica.memory.tell_freed();
         Ok(())
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<ReadySnapshot> {
-        self.0.with_state(|state| state.ready_snapshot())
+        self.replica.with_state(|state| state.ready_snapshot())
     }
 
     async fn get_snapshot_builder(&mut self) -> ReadySnapshot {
-        self.0.with_state(|state| state.ready_snapshot()).unwrap_or_default()
+        self.replica.with_state(|state| state.ready_snapshot()).unwrap_or_default()
     }
 
     async fn install_snapshot(
@@ -492,11 +521,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         data: SnapshotData,
     ) -> Result<(), io::Error> {
-        self.0.install(meta, data)
+        self.replica.install(meta, data)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf>, io::Error> {
-        Ok(self.0.with_state(|state| state.ready_snapshot()).map(ReadySnapshot::into_snapshot))
+        Ok(self
+            .replica
+            .with_state(|state| state.ready_snapshot())
+            .map(ReadySnapshot::into_snapshot))
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::sync::Notify;
 
 use super::admission::{PATIENCE, PATIENCES_MAX};
+use super::buffer::give_up_empty;
 use super::dispatch::{self, Taken};
 use super::hub::Hub;
 use super::pipeline::Pipeline;
@@ -369,9 +370,7 @@ impl Connection {
             let next = decoder.next_request(buffer);
             assert!(next.is_none(), "the body was not whole");
         }
-        if buffer.is_empty() && buffer.capacity() > INPUT_BYTES_KEPT_MAX {
-            *buffer = BytesMut::new();
-        }
+        give_up_empty(buffer, INPUT_BYTES_KEPT_MAX);
     }
 
     fn end_wait(&self, hub: &Hub) {

@@ -6,6 +6,7 @@
 //! itself.
 
 mod admission;
+mod buffer;
 mod connection;
 mod counters;
 mod dispatch;

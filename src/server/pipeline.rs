@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use beanpole_protocol::{CommandName, Reply};
 use bytes::{Buf, BytesMut};
 
+use super::buffer::give_up_empty;
 use super::counters::LocalCounters;
 use super::reads::{Query, ReadContext};
 use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
@@ -27,14 +28,14 @@ const RESERVES_MAX: usize = 64;
 /// A connection with this much unsent output is not read from, bytes.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
-/// What a command under way takes up, bytes.
-const PENDING_BYTES: usize = 128;
-
 /// The most bytes of bodies of one connection under way in the log.
 pub(super) const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// What an output buffer may keep of its memory when it is empty, bytes.
 const OUTPUT_BYTES_KEPT_MAX: usize = 4 << 10;
+
+/// For how many commands the room is kept when none is under way.
+const PENDING_KEPT_MAX: usize = 16;
 
 /// What waits for its turn to be answered.
 #[derive(Debug)]
@@ -137,7 +138,8 @@ impl Pipeline {
     /// way `reply_bytes`. Bodies of puts that are under way are counted there.
     pub(super) fn held_bytes(&self, reply_bytes: u64) -> u64 {
         let held_bodies = if self.held > 0 { self.body_bytes } else { 0 };
-        let bytes = self.pending.len() * PENDING_BYTES + self.output.capacity() + held_bodies;
+        let pending = self.pending.capacity() * size_of::<Pending>();
+        let bytes = pending + self.output.capacity() + held_bodies;
         bytes as u64 + (self.reads + self.blockers).saturating_sub(1) as u64 * reply_bytes
     }
 
@@ -159,8 +161,9 @@ impl Pipeline {
     /// Forgets the first `count` bytes of the output: they have been sent.
     pub(super) fn sent(&mut self, count: usize) {
         self.output.advance(count);
-        if self.output.is_empty() && self.output.capacity() > OUTPUT_BYTES_KEPT_MAX {
-            self.output = BytesMut::new();
+        give_up_empty(&mut self.output, OUTPUT_BYTES_KEPT_MAX);
+        if self.pending.is_empty() && self.pending.capacity() > PENDING_KEPT_MAX {
+            self.pending = VecDeque::new();
         }
     }
 
@@ -406,5 +409,32 @@ fn reply_of(outcome: Outcome) -> Reply {
         Outcome::Waiting | Outcome::Deferred => {
             unreachable!("neither ends a command")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::JobId;
+
+    #[test]
+    fn a_burst_leaves_nothing_behind_that_is_not_counted_or_large() {
+        let mut pipeline = Pipeline::new(ConnectionNumber(1));
+        let local = LocalCounters::new();
+        let before = pipeline.held_bytes(0);
+        for id in 0..PENDING_MAX as u64 {
+            assert!(pipeline.op(Action::Delete { job: JobId(id) }).is_some());
+        }
+        assert!(pipeline.is_full(false));
+        let during = pipeline.held_bytes(0);
+        assert!(during >= (PENDING_MAX * size_of::<Pending>()) as u64, "{during} bytes");
+        for _ in 0..PENDING_MAX {
+            assert_eq!(pipeline.outcome(Outcome::Deleted, &local), []);
+        }
+        pipeline.sent(pipeline.output().len());
+        assert!(pipeline.is_idle());
+        let kept = pipeline.held_bytes(0) - before;
+        assert!(kept <= OUTPUT_BYTES_KEPT_MAX as u64, "{kept} bytes");
+        assert!(pipeline.pending.capacity() <= PENDING_KEPT_MAX);
     }
 }

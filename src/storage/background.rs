@@ -2,8 +2,9 @@
 //!
 //! Unpaced bulk writes raise the latency of the log's syncs a hundredfold. So zero-filling, refills
 //! and checkpoints all go through this thread, in pieces of at most [`PIECE_BYTES_MAX`], each synced
-//! and dropped from the page cache, at a bounded rate. Work for the log and other work take turns:
-//! while producers are fast, there is always more to zero-fill, and jobs have to get out of memory.
+//! and dropped from the page cache, at a bounded rate. Work for the log, other work and merges take
+//! turns: while producers are fast, there is always more to zero-fill, and jobs have to get out of
+//! memory; and a merge is long.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -81,8 +82,10 @@ pub enum Step {
 pub enum Lane {
     /// The log.
     Log,
-    /// Everything else.
+    /// Everything else that somebody waits for: checkpoints, what arrives, jobs that become cold.
     Bulk,
+    /// Merges of runs, for which nobody waits.
+    Merge,
 }
 
 /// Owns the thread: dropping it ends the thread after its current step, and drops what waits.
@@ -107,6 +110,7 @@ struct Shared {
 struct Queue {
     log: VecDeque<Box<dyn Job>>,
     bulk: VecDeque<Box<dyn Job>>,
+    merge: VecDeque<Box<dyn Job>>,
     /// Which lane had the last turn.
     last: Option<Lane>,
     stopped: bool,
@@ -194,13 +198,15 @@ impl Queue {
         match lane {
             Lane::Log => &mut self.log,
             Lane::Bulk => &mut self.bulk,
+            Lane::Merge => &mut self.merge,
         }
     }
 
     fn take(&mut self) -> Option<(Lane, Box<dyn Job>)> {
         let lanes = match self.last {
-            Some(Lane::Log) => [Lane::Bulk, Lane::Log],
-            Some(Lane::Bulk) | None => [Lane::Log, Lane::Bulk],
+            Some(Lane::Log) => [Lane::Bulk, Lane::Merge, Lane::Log],
+            Some(Lane::Bulk) => [Lane::Merge, Lane::Log, Lane::Bulk],
+            Some(Lane::Merge) | None => [Lane::Log, Lane::Bulk, Lane::Merge],
         };
         let lane = lanes.into_iter().find(|lane| !self.lane(*lane).is_empty())?;
         self.last = Some(lane);
@@ -228,8 +234,9 @@ fn next_job(shared: &Shared, now: &Now, not_before: Duration) -> Option<(Lane, B
     let mut queue = shared.queue.lock();
     loop {
         if queue.stopped {
-            queue.log.clear();
-            queue.bulk.clear();
+            for lane in [Lane::Log, Lane::Bulk, Lane::Merge] {
+                queue.lane(lane).clear();
+            }
             return None;
         }
         let early = not_before.saturating_sub(now());
@@ -400,17 +407,19 @@ mod tests {
     fn the_lanes_take_turns_and_each_keeps_its_order() {
         let background = Background::start(BackgroundOptions::new(test_now())).unwrap();
         let (told, heard) = mpsc::channel();
-        let job = |name| Box::new(Steps { name, left: 2, told: told.clone() });
+        let job = |name, left| Box::new(Steps { name, left, told: told.clone() });
         {
             // Holding the queue, the thread cannot start before all are there.
             let mut queue = background.handle.shared.queue.lock();
-            queue.bulk.push_back(job("bulk one"));
-            queue.bulk.push_back(job("bulk two"));
-            queue.log.push_back(job("log"));
+            queue.merge.push_back(job("merge", 3));
+            queue.bulk.push_back(job("bulk one", 2));
+            queue.bulk.push_back(job("bulk two", 1));
+            queue.log.push_back(job("log", 2));
         }
         background.handle.shared.changed.notify_all();
-        let order: Vec<_> = heard.iter().take(6).collect();
-        assert_eq!(order, ["log", "bulk one", "log", "bulk one", "bulk two", "bulk two"]);
+        let order: Vec<_> = heard.iter().take(8).collect();
+        let turns = [["log", "bulk one", "merge"], ["log", "bulk one", "merge"]].concat();
+        assert_eq!(order, [&turns[..], &["bulk two", "merge"]].concat());
     }
 
     #[test]

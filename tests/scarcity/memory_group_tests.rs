@@ -2,12 +2,15 @@
 
 use std::process::Stdio;
 
-use crate::support::{MemoryGroup, left_out};
+use crate::support::{Cluster, ClusterOptions, MemoryGroup, alone, left_out};
 
 const LIMIT_BYTES: u64 = 32 << 20;
 /// `tail` keeps what has no end of line.
 const TAKES_TOO_MUCH: &str = "head -c 128m /dev/zero | tail -n 1";
 const TAKES_LITTLE: &str = "head -c 1m /dev/zero | tail -n 1";
+
+/// Room for a member without jobs, whose budget is a part of it.
+const MEMBER_LIMIT_BYTES: u64 = 256 << 20;
 
 fn group() -> Option<MemoryGroup> {
     let group = MemoryGroup::create(LIMIT_BYTES);
@@ -40,4 +43,20 @@ fn a_group_is_gone_with_its_handle() {
     assert!(path.exists());
     drop(group);
     assert!(!path.exists());
+}
+
+#[test]
+fn each_member_of_a_cluster_has_a_group_of_its_own() {
+    let _alone = alone();
+    if group().is_none() {
+        return;
+    }
+    let memory_limit = Some(MEMBER_LIMIT_BYTES);
+    let options = ClusterOptions { members: 2, memory_limit, ..Default::default() };
+    let cluster = Cluster::start_with(options).expect("nothing special is asked for");
+    for member in 0..2 {
+        let group = cluster.memory_group(member).expect("there could be one just now");
+        let inside = std::fs::read_to_string(group.path().join("cgroup.procs"));
+        assert_eq!(inside.expect("it is there").trim(), cluster.pid(member).to_string());
+    }
 }

@@ -73,6 +73,14 @@ impl MemoryGroup {
         command
     }
 
+    /// A command that does the same inside the group. Of `other` it takes the program and its
+    /// arguments, and nothing else.
+    pub(crate) fn around(&self, other: &Command) -> Command {
+        let mut command = self.command(other.get_program());
+        command.args(other.get_args());
+        command
+    }
+
     /// The most that was ever charged, in bytes. Page cache counts, so that a process that writes
     /// files comes up to the limit without harm. `None` where the kernel does not tell.
     pub(crate) fn peak_bytes(&self) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! Work that is too long for one entry (DESIGN D9).
 
+use bytes::Bytes;
+
 use super::script::{Player, action};
 use crate::queue::*;
 
@@ -274,4 +276,61 @@ fn nobody_overtakes_the_waiters_of_a_pause_that_ends() {
     assert_eq!(last.matches("RESERVED").count(), 453);
     assert!(last.ends_with("5 RESERVED 2501 a"), "{last}");
     player.play("? pending = false");
+}
+
+/// How many bodies each entry hands out when a kick finds twenty who wait for jobs of a mebibyte.
+fn handed_out_by_entry(is_cold: bool) -> Vec<usize> {
+    const JOBS: u64 = 20;
+    let body = Bytes::from(vec![b'x'; 1 << 20]);
+    let mut player = Player::new();
+    let put = |body| Action::Put { priority: 0, delay: 99, ttr: 9999, body };
+    (0..JOBS).for_each(|_| drop(player.ask(1, put(body.clone()))));
+    (10..10 + JOBS).for_each(|connection| drop(player.ask(connection, action("reserve"))));
+    while is_cold && player.queue.coolable_bytes() > 0 {
+        player.queue.cool(u64::MAX, 0);
+    }
+    let count = |outcomes: String| outcomes.matches("RESERVED").count();
+    let mut counts = vec![count(player.ask(1, action("kick 99")))];
+    while player.queue.work_pending() {
+        counts.push(count(player.apply(vec![])));
+    }
+    assert_eq!(counts.iter().sum::<usize>() as u64, JOBS);
+    counts
+}
+
+#[test]
+fn long_bodies_are_handed_out_a_few_in_an_entry_whether_hot_or_cold() {
+    let hot = handed_out_by_entry(false);
+    let most = (HANDED_OUT_BYTES_MAX >> 20) as usize + 1;
+    assert!(hot.iter().all(|count| (1..=most).contains(count)), "{hot:?}");
+    assert_eq!(handed_out_by_entry(true), hot);
+}
+
+#[test]
+fn bodies_that_are_longer_than_an_entry_may_hand_out_leave_work_for_a_kick() {
+    const JOBS: u64 = 8;
+    let body = Bytes::from(vec![b'x'; 2 * HANDED_OUT_BYTES_MAX as usize]);
+    let mut player = Player::new();
+    player.play("1 pause-tube default 60 = 1 PAUSED");
+    for connection in 10..10 + JOBS {
+        player.ask(connection, action("reserve"));
+        let body = body.clone();
+        player.ask(1, Action::Put { priority: 0, delay: 0, ttr: 9999, body });
+    }
+    player.play("1 use x = 1 USING x");
+    put_many(&mut player, MANY, 99);
+    player.play("1 kick 9999 = 1 waits");
+    player.now.0 += 60_000_000_000;
+    let mut kicked = ready(&player) - JOBS;
+    let (mut handed_out, mut entries) = (0, 0);
+    while handed_out < JOBS {
+        let count = player.apply(vec![]).matches("RESERVED").count() as u64;
+        assert!((1..=2).contains(&count), "{count} in an entry");
+        handed_out += count;
+        entries += 1;
+        let now_kicked = ready(&player) - (JOBS - handed_out);
+        assert!(now_kicked > kicked || now_kicked == MANY, "{now_kicked} were kicked");
+        kicked = now_kicked;
+    }
+    assert!(entries >= JOBS / 2, "in {entries} entries");
 }

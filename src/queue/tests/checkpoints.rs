@@ -282,7 +282,10 @@ fn a_state_that_is_too_large_to_be_hot_comes_back_partly_cold_and_is_the_same() 
         let limit = HotLimit {
             bytes_max: hot_bytes / share,
             cooled_bytes: hot_bytes / share / 4,
-            before_cooling: &mut || waits += 1,
+            before_cooling: &mut || {
+                waits += 1;
+                true
+            },
         };
         let cold = Box::new(model.clone());
         let restored = Queue::restore_within(records.iter().cloned(), cold, limit).unwrap();
@@ -308,10 +311,61 @@ fn a_job_that_comes_twice_is_noticed_also_when_it_was_made_cold() {
     let mut records = records(&mut player.queue);
     let last = records.last().unwrap().clone();
     records.insert(records.len() - 5, last);
-    let limit = HotLimit { bytes_max: 9000, cooled_bytes: 4000, before_cooling: &mut || {} };
+    let limit = HotLimit { bytes_max: 9000, cooled_bytes: 4000, before_cooling: &mut || true };
     let error = Queue::restore_within(records.into_iter(), Box::new(ColdModel::default()), limit);
     let is_twice = |error: &RestoreError| {
         matches!(error, RestoreError::Contradiction { rule: "is recorded twice", .. })
     };
     assert!(error.as_ref().is_err_and(is_twice), "{:?}", error.map(drop));
+}
+
+#[test]
+fn bodies_of_held_jobs_that_are_too_many_come_back_cold_and_in_few_goes() {
+    const JOBS: u64 = 200;
+    let mut player = Player::new();
+    for _ in 0..JOBS {
+        player.line(&format!("1 put 5 0 60 {}", "b".repeat(4000)));
+        player.line("2 reserve");
+    }
+    let (digest, hot_bytes) = (player.queue.digest(), player.queue.hot_bytes());
+    let records = records(&mut player.queue);
+    let (model, mut goes) = (ColdModel::default(), 0);
+    let bytes_max = hot_bytes / 4;
+    let limit = HotLimit {
+        bytes_max,
+        cooled_bytes: bytes_max / 8,
+        before_cooling: &mut || {
+            goes += 1;
+            true
+        },
+    };
+    let restored = Queue::restore_within(records.into_iter(), Box::new(model.clone()), limit);
+    let restored = restored.unwrap();
+    restored.check_invariants();
+    assert_eq!(restored.digest(), digest);
+    assert!(model.held_bodies() > JOBS / 2, "{} of {JOBS} are cold", model.held_bodies());
+    let most = bytes_max + bytes_max / 8 + 5000;
+    assert!(restored.hot_bytes() <= most, "{} with {most}", restored.hot_bytes());
+    assert!(goes < 40, "{goes} goes");
+}
+
+#[test]
+fn a_state_comes_back_hot_when_the_store_can_take_nothing() {
+    let mut player = Player::new();
+    (0..300).for_each(|_| drop(player.line("6 put 5 0 60 body")));
+    let (digest, hot_bytes) = (player.queue.digest(), player.queue.hot_bytes());
+    let records = records(&mut player.queue);
+    let (model, mut asked) = (ColdModel::default(), 0);
+    let limit = HotLimit {
+        bytes_max: hot_bytes / 4,
+        cooled_bytes: hot_bytes / 32,
+        before_cooling: &mut || {
+            asked += 1;
+            false
+        },
+    };
+    let restored = Queue::restore_within(records.into_iter(), Box::new(model.clone()), limit);
+    let restored = restored.unwrap();
+    assert_eq!((restored.digest(), restored.hot_bytes(), model.len()), (digest, hot_bytes, 0));
+    assert!((10..40).contains(&asked), "asked {asked} times");
 }

@@ -120,8 +120,8 @@ fn play_cold(transcript: &str) -> (Player, ColdModel) {
     let (mut player, model) = cold_player();
     for line in transcript.lines() {
         player.play(line);
-        player.queue.cool(u64::MAX);
-        player.queue.cool(u64::MAX);
+        player.queue.cool(u64::MAX, 0);
+        player.queue.cool(u64::MAX, 0);
         player.queue.check_invariants();
     }
     (player, model)
@@ -185,7 +185,7 @@ fn cooling_chooses_what_is_needed_last_and_frees_what_it_says() {
         player.line("1 put 7 0 60 body");
     }
     let before = player.queue.job_counts.hot_bytes;
-    let freed = player.queue.cool(before / 4);
+    let freed = player.queue.cool(before / 4, 0);
     assert!(freed >= before / 4 && freed < before / 2, "{freed} of {before}");
     let hottest = model.0.lock().jobs.all().iter().map(|(id, _)| id.0).min();
     assert!(hottest > Some(50), "job {hottest:?} was made cold");
@@ -199,7 +199,7 @@ fn a_reserved_job_is_never_made_cold() {
         "1 put 7 0 60 body = 1 INSERTED 1
          1 reserve = 1 RESERVED 1 body",
     );
-    player.queue.cool(u64::MAX);
+    player.queue.cool(u64::MAX, 0);
     assert_eq!(model.len(), 0);
 }
 
@@ -241,8 +241,8 @@ fn jobs_and_bodies_can_be_called_back_from_a_store_that_cannot_keep_them() {
     }
     player.line("1 reserve");
     let before = player.queue.hot_bytes();
-    player.queue.cool(u64::MAX);
-    player.queue.cool(u64::MAX);
+    player.queue.cool(u64::MAX, 0);
+    player.queue.cool(u64::MAX, 0);
     assert_eq!((model.len(), model.bodies()), (3, 4));
     let ids = model.ids();
     player.queue.recall(ids.iter().copied().chain([JobId(1), JobId(99)]));
@@ -261,12 +261,68 @@ fn bodies_of_held_jobs_go_when_nothing_else_is_left_and_each_once() {
     }
     player.line("1 reserve");
     player.line("2 reserve");
-    assert!(player.queue.cool(1) > 0);
+    assert!(player.queue.cool(1, 0) > 0);
     assert_eq!((model.len(), model.bodies()), (1, 1));
-    player.queue.cool(u64::MAX);
+    player.queue.cool(u64::MAX, 0);
     assert_eq!((model.len(), model.bodies()), (2, 4));
     let left = player.queue.hot_bytes();
-    assert_eq!(player.queue.cool(u64::MAX), 0);
+    assert_eq!(player.queue.cool(u64::MAX, 0), 0);
     assert_eq!(player.queue.hot_bytes(), left);
     player.queue.check_invariants();
+}
+
+#[test]
+fn what_is_too_little_for_a_file_stays_hot() {
+    let (mut player, model) = cold_player();
+    (0..10).for_each(|_| drop(player.line("1 put 5 0 60 body")));
+    let coolable = player.queue.coolable_bytes();
+    assert_eq!(coolable, player.queue.hot_bytes());
+    assert_eq!(player.queue.cool(u64::MAX, coolable + 1), 0);
+    assert_eq!(model.len(), 0);
+    assert!(player.queue.cool(u64::MAX, coolable) > 0);
+    assert_eq!(model.len(), 5);
+}
+
+#[test]
+fn few_ready_jobs_make_no_file_beside_that_of_many_held_bodies() {
+    let (mut player, model) = cold_player();
+    for _ in 0..200 {
+        player.line(&format!("1 put 5 0 60 {BODY}"));
+        player.line("2 reserve");
+    }
+    (0..3).for_each(|_| drop(player.line("1 put 5 0 60 body")));
+    assert!(player.queue.coolable_bytes() < player.queue.hot_bytes() / 4);
+    player.queue.cool(10_000, 2000);
+    assert_eq!(model.len(), 0);
+    assert!(model.held_bodies() > 100);
+    player.queue.check_invariants();
+}
+
+#[test]
+fn no_more_jobs_become_cold_in_one_go_than_may() {
+    let (mut player, model) = cold_player();
+    let most = cold::COOLED_JOBS_MAX;
+    player.line(&format!("1 put 5 0 60 {BODY}"));
+    player.line("2 reserve");
+    (0..2 * most + 10).for_each(|_| drop(player.line("1 put 5 0 60 body")));
+    player.queue.cool(u64::MAX, 0);
+    // Nor does the body of the held one, as long as there are others.
+    assert_eq!((model.len(), model.held_bodies()), (most, 0));
+}
+
+#[test]
+fn the_one_job_among_thousands_of_tubes_is_found_in_one_go() {
+    let (mut player, model) = cold_player();
+    for tube in 0..3000 {
+        player.line(&format!("1 watch tube-{tube}"));
+    }
+    player.line("1 use tube-2222");
+    player.line("1 put 5 0 60 body");
+    assert_eq!(player.queue.hot_tubes.len(), 1);
+    assert!(player.queue.cool(1, 0) > 0);
+    assert_eq!((model.len(), player.queue.hot_tubes.len()), (1, 0));
+    player.line("1 reserve-job 1");
+    assert_eq!((player.queue.hot_tubes.len(), player.queue.coolable_bytes()), (0, 0));
+    player.line("1 release 1 5 0");
+    assert_eq!(player.queue.hot_tubes.len(), 1);
 }

@@ -347,7 +347,7 @@ impl Checkpointed {
 
     fn step(&mut self, random: &mut Random) {
         if random.one_in(3) {
-            self.queue.cool(random.below(9000));
+            self.queue.cool(random.below(9000), random.below(200));
             self.cooled += self.cold.len() as u64;
         }
         if random.one_in(20) {

@@ -19,6 +19,7 @@ mod membership;
 mod messages;
 pub(super) mod network;
 mod options;
+mod pace;
 pub(super) mod peers;
 mod presence;
 mod pulse;

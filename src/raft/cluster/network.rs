@@ -16,10 +16,12 @@ use openraft::raft::{
 };
 
 use super::super::encoding;
+use super::super::log_store::LogStore;
 use super::super::snapshot::{self, Call, CallError, SnapshotData};
 use super::super::types::{SnapshotOf, TypeConfig, Vote};
 use super::DIAL_LIMIT;
 use super::messages::{self, kind};
+use super::pace::Pace;
 use super::peers::Peers;
 use crate::clock::LogicalClock;
 use crate::link::{self, Caller, DialError, Frame, LinkError, LinkReader, LinkWriter, Purpose, Us};
@@ -39,9 +41,10 @@ const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// Makes a way to a member for each purpose.
 #[derive(Clone)]
 pub(in super::super) struct Network {
-    pub(in super::super) us: Arc<Us>,
-    pub(in super::super) peers: Arc<Peers>,
-    pub(in super::super) clock: Arc<LogicalClock>,
+    us: Arc<Us>,
+    peers: Arc<Peers>,
+    clock: Arc<LogicalClock>,
+    log: LogStore,
 }
 
 /// A way to one member for one purpose.
@@ -56,6 +59,15 @@ pub(in super::super) struct Way {
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
 impl Network {
+    pub(in super::super) fn new(
+        us: &Arc<Us>,
+        peers: &Arc<Peers>,
+        clock: &Arc<LogicalClock>,
+        log: &LogStore,
+    ) -> Self {
+        Self { us: us.clone(), peers: peers.clone(), clock: clock.clone(), log: log.clone() }
+    }
+
     fn way(&self, target: u64, node: &openraft::BasicNode, purpose: Purpose) -> Way {
         let (network, address) = (self.clone(), node.addr.clone());
         Way { network, target, address, purpose, asking: None }
@@ -204,6 +216,7 @@ impl RaftNetworkV2<TypeConfig> for Way {
                 reader,
                 writer,
                 clock,
+                pace: Pace::new(self.network.log.clone()),
                 under_way: 0,
                 is_input_over: false,
                 is_over: false,
@@ -250,11 +263,19 @@ impl RaftNetworkV2<TypeConfig> for Way {
             tracing::warn!(member = self.target, %error, "a snapshot did not get through");
             StreamingError::Unreachable(Unreachable::new(&io::Error::other(error.to_string())))
         };
-        let link = self.dial(Purpose::Snapshot).await.map_err(|error| unreachable(&error))?;
+        // That a member is away is told by others, once.
+        let link = match self.dial(Purpose::Snapshot).await {
+            Ok(link) => link,
+            Err(error) => {
+                tokio::time::sleep(DIAL_PAUSE).await;
+                return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+            }
+        };
         tracing::info!(member = self.target, "sending a snapshot");
         let vote = encoding::encode_vote(&vote).into();
-        let answer =
-            snapshot::send(&source, vote, &mut SnapshotLink(Caller::new(link)), cancel).await;
+        let pace = Pace::new(self.network.log.clone());
+        let mut link = SnapshotLink { caller: Caller::new(link), pace };
+        let answer = snapshot::send(&source, vote, &mut link, cancel).await;
         let answer = answer.map_err(|error| unreachable(&error))?;
         let vote = encoding::decode_vote(&answer).map_err(|error| unreachable(&error))?;
         tracing::info!(member = self.target, "the snapshot is installed");
@@ -273,11 +294,15 @@ impl RaftNetworkV2<TypeConfig> for Way {
 }
 
 /// A link as the sender of a snapshot uses it.
-struct SnapshotLink(Caller);
+struct SnapshotLink {
+    caller: Caller,
+    pace: Pace,
+}
 
 impl Call for SnapshotLink {
     async fn call(&mut self, request: Vec<u8>, limit: Duration) -> Result<Bytes, CallError> {
-        let answer = self.0.call(kind::SNAPSHOT, &request, limit).await;
+        let answer = self.caller.call(kind::SNAPSHOT, &request, limit).await;
+        self.pace.rest(request.len()).await;
         Ok(answer.map_err(io::Error::other)?.body)
     }
 }
@@ -288,6 +313,7 @@ struct Appends<S> {
     reader: LinkReader,
     writer: LinkWriter,
     clock: Arc<LogicalClock>,
+    pace: Pace,
     under_way: usize,
     is_input_over: bool,
     is_over: bool,
@@ -357,8 +383,12 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
     async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), LinkError> {
         let now = self.clock.now();
         self.writer.feed_with(kind::APPEND, 0, |out| messages::append(request, now, out));
+        let bytes = self.writer.buffered();
         self.writer.flush().await?;
         self.under_way += 1;
+        if request.entries.first().is_some_and(|entry| self.pace.is_for(entry.log_id.index)) {
+            self.pace.rest(bytes).await;
+        }
         Ok(())
     }
 

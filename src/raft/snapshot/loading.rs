@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::super::cold::Successor;
 use super::super::opening::OpenError;
-use super::super::restoring::{Records, read_runs, restore_queue};
+use super::super::restoring::{HotShare, Records, read_runs, restore_queue};
 use super::Loaded;
 use super::messages::Offer;
 use super::receiver::Receiving;
@@ -123,7 +123,9 @@ pub(super) fn load(
     let options = RunOptions { life: crate::random::number(), ..receiving.runs.clone() };
     let set = RunSet::open_arrived(options, states, &arrived)?;
     let cold = Successor::new(receiving.cold.clone(), set);
-    let queue = restore_queue(records, cold.cold(), receiving.hot_bytes_max, progress);
+    // It can be sent again, when there is room.
+    let hot = HotShare { bytes_max: receiving.hot_bytes_max, is_strict: true };
+    let queue = restore_queue(records, cold.cold(), hot, progress);
     let mut queue = match queue {
         Ok(queue) => queue,
         Err(error) => {

@@ -360,7 +360,7 @@ async fn after_an_installation_the_files_of_the_old_state_go_with_its_checkpoint
     // The new state cools into the set that upkeep sees.
     let uids = || to.upkeep.cold.with(|set| set.freeze().held().uids().clone());
     let before = uids();
-    to.replica.with_state(|state| state.queue.cool(10_000));
+    to.replica.with_state(|state| state.queue.cool(10_000, 0));
     assert!(!uids().is_subset(&before));
     assert_eq!(to.digest(), from.digest());
     until("all runs are written", || to.upkeep.cold.with(|set| set.press_writer()).unwrap() == 0)

@@ -1,7 +1,7 @@
 //! A member of one without sockets: its clients are the tests, its disk and clock are made here.
 //!
 //! `suite` holds the log against openraft's own tests, `log_store` against what those leave out,
-//! `restart` and `damage` are about what a directory gives back, `clock` about the time it was away.
+//! `applying` is about entries one by one, `restart` and `damage` are about what a directory gives back, `clock` about the time it was away.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::storage::disk::Disk;
 use crate::storage::sim::SimDisk;
 use crate::storage::wal::SyncPolicy;
 
+mod applying;
 mod clock;
 mod cold_snapshot;
 mod damage;

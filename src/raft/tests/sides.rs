@@ -46,9 +46,9 @@ impl Side {
     }
 
     pub(super) fn try_open(options: OpenOptions) -> Result<Self, super::super::OpenError> {
+        let memory = Arc::clone(&options.memory);
         let Parts { signature, clock, wal, log_start, state, upkeep, receiving, .. } =
             open(options)?;
-        let memory = memory();
         let log = LogStore::new(wal, log_start, Arc::clone(&clock), memory.log.limit);
         let life = Arc::new(Life::new(signature));
         let outbox = Arc::new(Outbox::new(Arc::clone(&life), Arc::clone(&memory)));
@@ -56,7 +56,7 @@ impl Side {
         let replica = Replica::new(life, clock, log.clone(), outbox, desk, state);
         let replica = Arc::new(replica);
         Ok(Self {
-            machine: StateMachine(Arc::clone(&replica)),
+            machine: StateMachine::new(Arc::clone(&replica)),
             replica,
             log,
             upkeep: upkeep.expect("there is a directory"),

@@ -152,8 +152,8 @@ impl RaftStateMachine<TypeConfig> for Published {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<ReadySnapshot> {
         if force {
-            let source = self.shelf.keep(&self.machine.0).await;
-            self.machine.0.with_state(|state| {
+            let source = self.shelf.keep(&self.machine.replica).await;
+            self.machine.replica.with_state(|state| {
                 let last_membership = state.membership.clone();
                 let meta = SnapshotMeta { last_log_id: state.applied, last_membership };
                 state.publish(meta, source);
@@ -173,7 +173,8 @@ impl RaftStateMachine<TypeConfig> for Published {
     ) -> Result<(), io::Error> {
         let SnapshotData::Own(source) = data else { panic!("nothing was sent") };
         let mut received = None;
-        let receiver = Receiver::new(self.shelf.receiving.clone(), Arc::clone(&self.machine.0));
+        let receiver =
+            Receiver::new(self.shelf.receiving.clone(), Arc::clone(&self.machine.replica));
         let vote = encoding::encode_vote(&Vote::new_committed(100, 1)).into();
         let mut wire = Wire { receiver, received: &mut received };
         send(&source, vote, &mut wire, std::future::pending::<()>()).await.unwrap();
@@ -292,7 +293,7 @@ fn machine(log: &LogStore) -> Published {
     let desk = Arc::new(Desk::default());
     let state = ReplicaState::empty();
     let replica = Replica::new(life, clock(), log.clone(), outbox, desk, state);
-    Published { machine: StateMachine(Arc::new(replica)), shelf: Arc::new(Shelf::new()) }
+    Published { machine: StateMachine::new(Arc::new(replica)), shelf: Arc::new(Shelf::new()) }
 }
 
 struct InMemory;

@@ -108,7 +108,7 @@ impl RunSet {
         };
         self.merging = Some(Merging { inputs, rewrites: plan.rewrites, uid, needed_bytes, shared });
         // A job that is not taken is dropped, and says so.
-        self.options.background.try_submit(Lane::Bulk, Box::new(job)).is_ok()
+        self.options.background.try_submit(Lane::Merge, Box::new(job)).is_ok()
     }
 
     /// Whether a merge is under way, or waits to be published.

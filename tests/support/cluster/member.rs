@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::super::now;
+use super::super::{MemoryGroup, now};
 use super::hang::Hang;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -34,13 +34,16 @@ pub(super) struct Member {
     /// Stopped by SIGSTOP.
     pub(super) is_frozen: bool,
     pub(super) hang: Option<Hang>,
+    /// What its processes run in, or why they run in none. Removed after their end.
+    group: Result<MemoryGroup, String>,
 }
 
 impl Member {
     /// Makes the directory of a member and writes its configuration. `settings` are lines of the
     /// file, with `[cluster]` among them.
     pub(super) fn new(home: PathBuf, address: Ipv4Addr, secret: &str, settings: &[String]) -> Self {
-        let member = Self { home, address, process: None, is_frozen: false, hang: None };
+        let group = Err("no limit is asked for".to_owned());
+        let member = Self { home, address, process: None, is_frozen: false, hang: None, group };
         fs::create_dir_all(member.data()).expect("the directory of a test is writable");
         let mut file = File::options()
             .write(true)
@@ -81,9 +84,23 @@ impl Member {
         self.home.join("config.toml")
     }
 
+    /// From its next start on it gets so many bytes of memory, where this machine can see to that.
+    pub(super) fn limit_memory(&mut self, bytes: u64) {
+        self.group = MemoryGroup::create(bytes);
+    }
+
+    /// The group that limits its memory, or why there is none.
+    pub(super) fn memory_group(&self) -> Result<&MemoryGroup, &str> {
+        self.group.as_ref().map_err(String::as_str)
+    }
+
     /// Starts the process; `command` runs the program where the member is.
-    pub(super) fn start(&mut self, mut command: Command, flags: &[String]) {
+    pub(super) fn start(&mut self, command: Command, flags: &[String]) {
         assert!(!self.is_running(), "{} runs already", self.home.display());
+        let mut command = match &self.group {
+            Ok(group) => group.around(&command),
+            Err(_) => command,
+        };
         let log = File::options().append(true).create(true).open(self.home.join("log"));
         let log = log.expect("the directory of a test is writable");
         command.arg("--config").arg(self.config()).args(flags);

@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Client, PATIENCE, Target, now};
+use super::{Client, MemoryGroup, PATIENCE, Target, now};
 use hang::Hang;
 use member::Member;
 use network::Network;
@@ -53,6 +53,9 @@ pub(crate) struct ClusterOptions {
     pub(crate) apart: Option<(usize, PathBuf)>,
     /// Whether the ways between members can be cut.
     pub(crate) has_cables: bool,
+    /// Bytes of the memory control group that each member gets, one of its own, where this machine
+    /// can have any.
+    pub(crate) memory_limit: Option<u64>,
 }
 
 impl Default for ClusterOptions {
@@ -65,6 +68,7 @@ impl Default for ClusterOptions {
             place: None,
             apart: None,
             has_cables: false,
+            memory_limit: None,
         }
     }
 }
@@ -157,7 +161,11 @@ impl Cluster {
         let address = self.network.address(number(place));
         let segments = self.options.segment_size.map(|bytes| format!("segment_size_max = {bytes}"));
         let settings = [segments.as_slice(), &["[cluster]".to_owned()], &self.options.settings];
-        self.members.push(Member::new(home, address, secret, &settings.concat()));
+        let mut member = Member::new(home, address, secret, &settings.concat());
+        if let Some(bytes) = self.options.memory_limit {
+            member.limit_memory(bytes);
+        }
+        self.members.push(member);
         self.spawn(place);
         let data = self.members[place].data();
         self.wait_for("the administration socket of a new member", TOGETHER_WITHIN, |_| {
@@ -190,6 +198,15 @@ impl Cluster {
     /// The id of a member's process.
     pub(crate) fn pid(&self, member: usize) -> u32 {
         self.members[member].pid()
+    }
+
+    /// The group that limits a member's memory.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(crate) fn memory_group(&self, member: usize) -> Result<&MemoryGroup, &str> {
+        self.members[member].memory_group()
     }
 
     /// All that a member has written to stderr.
@@ -453,7 +470,8 @@ impl Cluster {
         self.wait_for("members in step", TOGETHER_WITHIN, |cluster| cluster.in_step(count));
     }
 
-    fn in_step(&mut self, count: usize) -> bool {
+    /// Whether so many members are voters, heard by the leader, in step with it and serving.
+    pub(crate) fn in_step(&mut self, count: usize) -> bool {
         let Some(leader) = self.leader_now() else { return false };
         let Ok(view) = self.status(leader) else { return false };
         let is_in_step = |member: &&MemberView| {
