@@ -23,12 +23,10 @@ impl Queue {
         for id in chosen {
             let Body::Cold(at) = *self.job(id).body() else { continue };
             let body = self.cold.body(at);
-            let job = self.job_mut(id);
-            let (hot, spare) = (job.hot_bytes(), job.spare_bytes());
+            let job = self.jobs.change(&id).expect("it was just looked at");
+            self.job_counts.remove_bytes(job);
             job.replace_body(Body::Here(body));
-            let (hot, spare) = (job.hot_bytes() - hot, job.spare_bytes() - spare);
-            self.job_counts.hot_bytes += hot;
-            self.job_counts.spare_bytes += spare;
+            self.job_counts.add_bytes(job);
             self.cold.let_go(at);
         }
     }
