@@ -41,14 +41,14 @@ fn put_until_full(client: &mut Client) -> usize {
 
 /// Puts again and again until so many are taken.
 fn put_until_taken(client: &mut Client, count: usize) {
-    let deadline = now() + PATIENCE;
-    let mut taken = 0;
+    let (mut last, mut taken) = (now(), 0);
     while taken < count {
-        match put(client) {
-            true => taken += 1,
-            false => thread::sleep(Duration::from_millis(50)),
+        if put(client) {
+            (last, taken) = (now(), taken + 1);
+            continue;
         }
-        assert!(now() < deadline, "puts do not resume: {taken} of {count} are taken");
+        assert!(now() < last + PATIENCE, "puts do not resume: {taken} of {count} are taken");
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
