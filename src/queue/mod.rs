@@ -29,6 +29,7 @@ mod member;
 mod op;
 mod outcome;
 mod reads;
+mod recall;
 mod restore;
 mod session;
 mod table;

@@ -86,6 +86,9 @@ impl Cooling {
 
     /// Whether so many bytes more may wait to be written.
     fn may_seal(&self, bytes: u64) -> bool {
+        if self.runs.with(|set| set.is_out_of_room()) {
+            return false;
+        }
         let has_room = self.memory.sealed.used() + bytes <= self.memory.sealed.limit;
         self.waiting < if has_room { SEALED_RUNS_MAX } else { SEALED_RUNS_MIN }
     }
@@ -247,7 +250,7 @@ fn pointer(at: ColdBody) -> BodyPointer {
 
 /// An entry cannot be applied without the job that it is about: a member that went on would differ
 /// from the others.
-fn or_end<T>(result: Result<T, RunError>) -> T {
+pub(super) fn or_end<T>(result: Result<T, RunError>) -> T {
     result.unwrap_or_else(|error| {
         tracing::error!("a cold job cannot be read, ending at once: {}", Chain(&error));
         std::process::abort();

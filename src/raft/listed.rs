@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::cold::ColdRuns;
 use super::opening::OpenError;
 use crate::storage::checkpoint::Checkpoints;
-use crate::storage::runs::{RunError, RunUid};
+use crate::storage::runs::RunUid;
 
 /// The run files of each checkpoint that is kept. Clones share it.
 ///
@@ -54,12 +54,9 @@ impl ListedRuns {
         self.0.lock().values().flatten().copied().collect()
     }
 
-    /// Has `cold` remove files that neither it nor a checkpoint needs.
-    ///
-    /// # Errors
-    ///
-    /// What the disk says; what is left is tried again the next time.
-    pub(super) fn release(&self, cold: &ColdRuns) -> Result<usize, RunError> {
+    /// Has `cold` remove files that neither it nor a checkpoint needs. Returns how many are still
+    /// there.
+    pub(super) fn release(&self, cold: &ColdRuns) -> usize {
         let listed = self.0.lock();
         cold.with(|set| set.release(listed.values().flatten()))
     }

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod cold;
+mod disk_upkeep;
 mod encoding;
 mod gauges;
 mod lanes;

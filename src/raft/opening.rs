@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::cold::{ColdRuns, Cooling};
+use super::disk_upkeep::{DiskUpkeep, Last};
 use super::encoding::{self, DecodeError};
 use super::gauges::{Room, StorageGauges};
 use super::life::Signature;
@@ -20,7 +21,7 @@ use super::restoring::{FoundState, Restored};
 use super::snapshot::{Receiving, Transfers, follow_checkpoint};
 use super::state_machine::ReplicaState;
 use super::tending::Tending;
-use super::upkeep::{CheckpointLimits, DiskUpkeep, Last};
+use super::upkeep::CheckpointLimits;
 use crate::chain::Chain;
 use crate::clock::{Anchor, Clock, LogicalClock};
 use crate::memory::Memory;
@@ -222,8 +223,9 @@ impl Opening {
         let clock = self.logical_clock(&recovered, state.queue.now())?;
         let wal = Arc::new(wal);
         state.cooling = self.cooling(&cold);
+        let now = self.now();
         let directory = Arc::new(Mutex::new(self.directory));
-        let tending = Tending::new(&cold, cold_changed, &self.memory, &background);
+        let tending = Tending::new(&cold, cold_changed, &self.memory, &background, now);
         let upkeep = DiskUpkeep {
             disk: self.disk,
             directory: Arc::clone(&directory),
@@ -243,6 +245,7 @@ impl Opening {
             listed,
             last: chosen.as_ref().map(Last::found),
             parts: chosen.iter().map(checkpoint_part).collect(),
+            state_bytes: 0,
         };
         Ok(Parts {
             cluster: identity.owner.cluster,

@@ -6,36 +6,23 @@
 //! Without a data directory there is nothing to write, and the log in memory is just cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::Raft;
-use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::cold::ColdRuns;
+use super::disk_upkeep::DiskUpkeep;
 use super::encoding;
-use super::gauges::Room;
-use super::listed::ListedRuns;
 use super::log_store::LogStore;
-use super::opening::checkpoint_part;
-use super::restoring::{CheckpointMeta, CheckpointRecord};
-use super::snapshot::{SentRuns, SnapshotSource, Transfers};
+use super::restoring::CheckpointRecord;
+use super::snapshot::{SentRuns, SnapshotSource};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
-use super::tending::Tending;
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, leading};
 use crate::chain::Chain;
-use crate::queue::{LogicalTime, Record};
-use crate::storage::background::Background;
-use crate::storage::catalog::{self, Catalog, Part};
-use crate::storage::checkpoint::{
-    CheckpointError, CheckpointHead, CheckpointInfo, CheckpointWriter, Checkpoints, KEPT_MAX,
-};
-use crate::storage::disk::Disk;
-use crate::storage::identity::DataDirectory;
-use crate::storage::reserve::Reserve;
-use crate::storage::runs::{Frozen, RunState};
-use crate::storage::wal::Wal;
+use crate::queue::{JobId, LogicalTime, Record};
+use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointWriter};
+use crate::storage::runs::{Frozen, RunState, Unwritten};
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -46,31 +33,18 @@ const RUNS_INTERVAL: Duration = Duration::from_millis(10);
 /// Without a data directory, the log in memory is cut after so many bytes.
 const MEMORY_LOG_BYTES_MAX: u64 = 4 << 20;
 
-/// So that writing checkpoints costs at most an eighth of writing the log.
-const LOG_PER_STATE: u64 = 8;
-
 /// How long to wait after a checkpoint failed, and between two that a full disk asks for.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// On a full disk, a log shorter than this is not worth a checkpoint, bytes.
-const FULL_LOG_BYTES_MIN: u64 = 256 << 10;
 
 /// The most records that changes during a checkpoint may copy ahead of it: a disk that is so much
 /// slower than its clients must not cost memory without bound.
 const COPIES_MAX: usize = 262_144;
 
+/// Jobs that come back from run files that cannot be written, between two entries.
+const RECALLED_JOBS_MAX: usize = 4096;
+
 /// Records copied between two entries.
 const SLICE_RECORDS: usize = 256;
-
-/// The least and the most written ahead for a checkpoint on a disk that others fill, bytes.
-const RESERVE_BYTES_MIN: u64 = 1 << 20;
-const RESERVE_BYTES_MAX: u64 = 64 << 20;
-
-/// What a checkpoint may have beyond the estimate, bytes.
-const SLACK_BYTES: u64 = 1 << 20;
-
-/// Room that puts leave to the log of what empties the queue, bytes.
-const LOG_ROOM_BYTES: u64 = 8 << 20;
 
 /// When a checkpoint is due: when one of the two is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +69,8 @@ enum UpkeepError {
     Checkpoint(#[from] CheckpointError),
     #[error("the disk is too slow: {copies} records changed ahead of it, {limit} are allowed")]
     TooManyCopies { copies: usize, limit: usize },
+    #[error("there is no room for run files that it would list")]
+    NoRoomForRuns,
     #[error("a snapshot of another member has taken the place of the state")]
     Superseded,
 }
@@ -107,51 +83,12 @@ pub(super) struct Upkeep {
     disk: Option<DiskUpkeep>,
 }
 
-/// What is needed to keep a data directory. Dropping it unlocks the directory.
-pub(super) struct DiskUpkeep {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) directory: Arc<Mutex<DataDirectory>>,
-    pub(super) background: Background,
-    pub(super) reserve: Arc<Reserve>,
-    pub(super) checkpoints: Checkpoints,
-    /// To whom checkpoints are being sent.
-    pub(super) transfers: Arc<Transfers>,
-    /// How many of the snapshots that were installed it knows of.
-    pub(super) taken_over: u64,
-    /// Away only while a thread that may block writes to it.
-    pub(super) catalog: Option<Catalog>,
-    pub(super) limits: CheckpointLimits,
-    pub(super) wal: Arc<Wal>,
-    /// Room that the log leaves to a checkpoint, bytes.
-    pub(super) keep_free: Arc<AtomicU64>,
-    /// Room that is left for puts.
-    pub(super) room: Arc<Room>,
-    /// It was said that the log waits for room.
-    pub(super) told_stall: bool,
-    pub(super) cold: ColdRuns,
-    /// What goes on beside checkpoints, until it runs.
-    pub(super) tending: Option<Tending>,
-    /// The run files that each checkpoint lists.
-    pub(super) listed: ListedRuns,
-    pub(super) last: Option<Last>,
-    /// The checkpoints that are kept, oldest first.
-    pub(super) parts: Vec<Part>,
-}
-
-/// The newest checkpoint.
-#[derive(Clone, Copy)]
-pub(super) struct Last {
-    index: u64,
-    file_bytes: u64,
-    applied_ops: u64,
-}
-
 /// A moment of the state.
-struct Moment {
+pub(super) struct Moment {
     /// Its cold jobs.
     cold: Frozen,
-    applied: LogId,
-    membership: StoredMembership,
+    pub(super) applied: LogId,
+    pub(super) membership: StoredMembership,
     applied_ops: u64,
     clock: LogicalTime,
     /// Of [`ReplicaState::snapshot_installed`](super::state_machine::ReplicaState).
@@ -163,10 +100,10 @@ impl Upkeep {
         raft: Raft<TypeConfig, StateMachine>,
         replica: Arc<Replica>,
         log: LogStore,
-        disk: Option<DiskUpkeep>,
+        mut disk: Option<DiskUpkeep>,
     ) -> Self {
         // Before the first put asks.
-        disk.iter().for_each(|disk| disk.measure(&replica));
+        disk.iter_mut().for_each(|disk| disk.measure(&replica));
         Self { raft, replica, log, disk }
     }
 
@@ -213,6 +150,9 @@ impl Upkeep {
             disk.tell_of_stall();
             disk.release_runs();
             disk.take_over_received(&self.replica).await;
+            if let Some(index) = disk.covered_by_last() {
+                self.purge(index).await;
+            }
             if disk.is_stuck(&self.replica) {
                 self.go_on_by_a_blank().await;
             }
@@ -248,6 +188,33 @@ impl Upkeep {
         }
     }
 
+    /// Shortens the log. openraft does not mind to be told again.
+    async fn purge(&self, index: u64) {
+        if let Err(fatal) = self.raft.trigger().purge_log(index).await {
+            tracing::error!(%fatal, "the log has stopped");
+        }
+    }
+
+    /// Takes jobs back into memory that are on their way to run files for which there is no room: the
+    /// checkpoint has them then, and the disk is needed once for them, and only for those that are
+    /// left.
+    async fn recall(&self, cold: &ColdRuns) {
+        tracing::warn!("no room for run files: the jobs in them come into the checkpoint");
+        let mut is_over = false;
+        while !is_over {
+            is_over = self.replica.with_state(|state| {
+                let Unwritten { ids, files } = cold.with(|set| set.unwritten(RECALLED_JOBS_MAX));
+                if ids.is_empty() {
+                    state.queue.recall_bodies(&files.iter().map(|uid| uid.0).collect());
+                    return true;
+                }
+                state.queue.recall(ids.into_iter().map(JobId));
+                false
+            });
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Tells openraft of a checkpoint that is durable, and that the log up to `purge` can go.
     async fn publish(
         &self,
@@ -272,11 +239,33 @@ impl Upkeep {
         }
     }
 
+    /// Waits until all files of cold jobs are durable that a checkpoint lists.
+    async fn durable_runs(
+        &self,
+        disk: &mut DiskUpkeep,
+        cold: &Frozen,
+    ) -> Result<Vec<RunState>, UpkeepError> {
+        loop {
+            if let Some(states) = cold.states() {
+                return Ok(states);
+            }
+            // It is by this checkpoint that there may be room again: it cannot wait for room.
+            if disk.cold.with(|set| set.is_out_of_room()) {
+                return Err(UpkeepError::NoRoomForRuns);
+            }
+            tokio::time::sleep(RUNS_INTERVAL).await;
+            disk.measure(&self.replica);
+        }
+    }
+
     /// Makes a checkpoint of the state as it is now.
     async fn checkpoint(
         &self,
         disk: &mut DiskUpkeep,
     ) -> Result<(Moment, Arc<SnapshotSource>), UpkeepError> {
+        if disk.cold.with(|set| set.is_out_of_room()) {
+            self.recall(&disk.cold).await;
+        }
         let moment = self.freeze(&disk.cold);
         let written = self.write(disk, &moment).await;
         let info = match written {
@@ -314,10 +303,10 @@ impl Upkeep {
 
     async fn write(
         &self,
-        disk: &DiskUpkeep,
+        disk: &mut DiskUpkeep,
         moment: &Moment,
     ) -> Result<CheckpointInfo, UpkeepError> {
-        let runs = disk.durable_runs(&moment.cold).await;
+        let runs = self.durable_runs(disk, &moment.cold).await?;
         let room = Arc::new(Notify::new());
         let on_room = Arc::clone(&room);
         let head = disk.head(moment);
@@ -372,182 +361,6 @@ async fn push_all(
         while writer.try_push(&bytes).is_err() {
             room.notified().await;
         }
-    }
-}
-
-impl Last {
-    /// What the start has found.
-    pub(super) fn found(info: &CheckpointInfo) -> Self {
-        let (index, file_bytes) = (info.head.applied_index, info.file_bytes);
-        Self { index, file_bytes, applied_ops: 0 }
-    }
-}
-
-impl DiskUpkeep {
-    fn head(&self, moment: &Moment) -> CheckpointHead {
-        let id = encoding::entry_id(&moment.applied);
-        let meta = CheckpointMeta {
-            applied: (id.term, id.member, id.index),
-            membership: encoding::stored_membership_bytes(&moment.membership),
-        };
-        let mut bytes = Vec::new();
-        encoding::append(&meta, &mut bytes);
-        CheckpointHead {
-            cluster: self.directory.lock().identity().owner.cluster,
-            applied_index: id.index,
-            meta: bytes.into(),
-        }
-    }
-
-    /// Measures the disk: room for one checkpoint of the state as it is now is kept from the log, and
-    /// room for the log to go on with everything else is kept from puts.
-    fn measure(&self, replica: &Replica) {
-        let state_bytes = replica.with_state(|state| state.queue.checkpoint_bytes());
-        let kept = (state_bytes + SLACK_BYTES).saturating_sub(self.reserve.held_bytes());
-        self.keep_free.store(kept, Ordering::Relaxed);
-        // A disk that does not tell is found to be full by writing to it.
-        let free = self.disk.free_bytes(self.directory.lock().path()).unwrap_or(u64::MAX / 4);
-        let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
-        self.room.measured(signed(free) - signed(kept) - signed(LOG_ROOM_BYTES));
-    }
-
-    /// Waits until all files of cold jobs are durable that a checkpoint lists.
-    async fn durable_runs(&self, cold: &Frozen) -> Vec<RunState> {
-        loop {
-            if let Some(states) = cold.states() {
-                return states;
-            }
-            tokio::time::sleep(RUNS_INTERVAL).await;
-        }
-    }
-
-    /// Removes run files that nothing needs any more.
-    fn release_runs(&self) {
-        if let Err(error) = self.listed.release(&self.cold) {
-            tracing::warn!("a run file that nobody needs stays: {}", Chain(&error));
-        }
-    }
-
-    /// Says when the log begins to wait for room, and when it goes on: meanwhile this member's copy
-    /// does not get on, and nothing else says why.
-    fn tell_of_stall(&mut self) {
-        let stalled = self.wal.state().stalled;
-        match (std::mem::replace(&mut self.told_stall, stalled), stalled) {
-            (false, true) => {
-                tracing::error!(target: "beanpole", "the disk is full: the log waits for room");
-            }
-            (true, false) => {
-                tracing::info!(target: "beanpole", "there is room on the disk: the log goes on");
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether puts are refused, or soon will be, for want of room.
-    fn is_short(&self) -> bool {
-        self.wal.is_full() || self.room.is_short()
-    }
-
-    /// Whether the log behind the last checkpoint is long enough for another one, or the disk is
-    /// so full that the log should shrink.
-    fn is_due(&self, replica: &Replica) -> bool {
-        let (applied, ops) =
-            replica.with_state(|state| (state.applied.map(|id| id.index), state.applied_ops));
-        let index = self.last.map_or(0, |last| last.index);
-        if applied.is_none_or(|applied| applied <= index) {
-            return false;
-        }
-        let log_bytes = self.wal.bytes_since(index);
-        let state_bytes = self.last.map_or(0, |last| last.file_bytes);
-        let ops = ops - self.last.map_or(0, |last| last.applied_ops);
-        log_bytes >= self.limits.log_bytes_min.max(LOG_PER_STATE * state_bytes)
-            || ops >= self.limits.replay_ops_max
-            || self.is_short() && self.is_worth_freeing()
-    }
-
-    /// Whether the disk is full, another checkpoint would free log, and nothing has changed since
-    /// the last one: without an entry of our own puts would stay refused for ever.
-    fn is_stuck(&self, replica: &Replica) -> bool {
-        let applied = replica.with_state(|state| state.applied.map(|id| id.index));
-        self.is_short()
-            && self.is_worth_freeing()
-            && self.last.is_some_and(|last| Some(last.index) == applied)
-    }
-
-    /// Whether the log has more than a little that the next checkpoint but one will cover.
-    fn is_worth_freeing(&self) -> bool {
-        let purged = self.wal.state().purged.map_or(0, |purged| purged.index);
-        self.wal.bytes_since(purged) >= FULL_LOG_BYTES_MIN
-    }
-
-    /// Up to where the log may go when a checkpoint at `index` is kept: what a member will need to
-    /// whom an older one is being sent stays, while there is room.
-    pub(super) fn purge_limit(&self, index: u64) -> u64 {
-        match self.transfers.oldest_needed_index() {
-            Some(needed) if !self.is_short() => index.min(needed.saturating_sub(1)),
-            _ => index,
-        }
-    }
-
-    /// Goes on from a checkpoint that another member has made, if one was installed.
-    pub(super) async fn take_over_received(&mut self, replica: &Replica) {
-        let installed = replica.with_state(|state| {
-            let source = state.source.clone()?;
-            (state.snapshot_installed > self.taken_over).then(|| {
-                let (ops, clock) = (state.applied_ops, state.queue.now());
-                (state.snapshot_installed, source, ops, clock)
-            })
-        });
-        let Some((count, source, ops, clock)) = installed else { return };
-        self.taken_over = count;
-        let info = source.info();
-        tracing::info!(
-            index = info.head.applied_index,
-            bytes = info.file_bytes,
-            "checkpoint taken over"
-        );
-        self.made(info, ops, clock).await;
-    }
-
-    /// There is a new checkpoint, of the time `clock` and after so many ops.
-    async fn made(&mut self, info: &CheckpointInfo, applied_ops: u64, clock: LogicalTime) {
-        let (index, file_bytes) = (info.head.applied_index, info.file_bytes);
-        self.last = Some(Last { index, file_bytes, applied_ops });
-        let record =
-            catalog::CheckpointRecord { applied_index: index, file_bytes, made_at: clock.0 };
-        self.forget_removed();
-        let surplus = (self.parts.len() + 1).saturating_sub(KEPT_MAX);
-        self.parts.drain(..surplus);
-        self.parts.push(checkpoint_part(info));
-        self.tell_catalog(record).await;
-        self.ask_for_reserve();
-    }
-
-    /// Lets go of the run files of checkpoints that are gone, and of what has come of others when the
-    /// checkpoint that it came for is not wanted any more.
-    fn forget_removed(&self) {
-        let forgotten = self.listed.forget_removed(&self.checkpoints, &self.cold);
-        if let Err(error) = forgotten {
-            tracing::warn!("run files may stay for longer: {}", Chain(&error));
-        }
-    }
-
-    /// The catalog decides nothing, so that a failure here costs nothing but its history.
-    async fn tell_catalog(&mut self, record: catalog::CheckpointRecord) {
-        let Some(mut catalog) = self.catalog.take() else { return };
-        let parts = self.parts.clone();
-        let told = tokio::task::spawn_blocking(move || {
-            catalog.set_checkpoint(record, parts);
-            catalog
-        });
-        self.catalog = told.await.ok();
-    }
-
-    /// Keeps room for a checkpoint like the last one, should others fill the disk.
-    fn ask_for_reserve(&self) {
-        let state_bytes = self.last.map_or(0, |last| last.file_bytes);
-        self.reserve.set_wanted(state_bytes.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX));
-        self.reserve.refill(&self.background.handle());
     }
 }
 

@@ -41,6 +41,14 @@ impl ColdModel {
         self.0.lock().held
     }
 
+    /// The number of its only file.
+    pub(super) const FILE: u128 = 7;
+
+    /// All jobs in it.
+    pub(super) fn ids(&self) -> Vec<JobId> {
+        self.0.lock().jobs.all().into_iter().map(|(id, _)| id).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.lock().jobs.all().len()
     }
@@ -51,7 +59,7 @@ impl Model {
         let length = u32::try_from(body.len()).expect("a small body");
         let offset = self.bodies.len() as u64;
         self.bodies.push(Some(body));
-        ColdBody { file: 7, offset, length, crc: 0 }
+        ColdBody { file: ColdModel::FILE, offset, length, crc: 0 }
     }
 }
 
@@ -223,6 +231,26 @@ fn a_held_jobs_body_is_cold_and_comes_back_with_the_job() {
     let model = model.0.lock();
     assert!(!model.bodies.is_empty(), "none was made cold");
     assert!(model.bodies.iter().all(Option::is_none), "a body stays that nobody needs");
+}
+
+#[test]
+fn jobs_and_bodies_can_be_called_back_from_a_store_that_cannot_keep_them() {
+    let (mut player, model) = cold_player();
+    for _ in 0..4 {
+        player.line(&format!("1 put 5 0 60 {BODY}"));
+    }
+    player.line("1 reserve");
+    let before = player.queue.hot_bytes();
+    player.queue.cool(u64::MAX, 0);
+    player.queue.cool(u64::MAX, 0);
+    assert_eq!((model.len(), model.bodies()), (3, 4));
+    let ids = model.ids();
+    player.queue.recall(ids.iter().copied().chain([JobId(1), JobId(99)]));
+    assert_eq!(model.len(), 0);
+    player.queue.recall_bodies(&[ColdModel::FILE].into());
+    assert_eq!(player.queue.hot_bytes(), before);
+    assert!(model.0.lock().bodies.iter().all(Option::is_none), "a body stays that nobody needs");
+    player.queue.check_invariants();
 }
 
 #[test]

@@ -350,6 +350,10 @@ impl Checkpointed {
             self.queue.cool(random.below(9000), random.below(200));
             self.cooled += self.cold.len() as u64;
         }
+        if random.one_in(20) {
+            self.queue.recall(self.cold.ids().into_iter().take(random.below(50) as usize));
+            self.queue.recall_bodies(&[ColdModel::FILE].into());
+        }
         match &mut self.records {
             None => {
                 if random.one_in(10) {

@@ -293,7 +293,7 @@ async fn what_the_sender_does_not_need_any_more_stays_until_it_was_sent() {
                 let body = set.take(&found).unwrap();
                 set.let_go(&body);
             }
-            set.release(&[]).unwrap();
+            set.release(&[]);
         });
         assert!(files.is_subset(&runs(&disk).into_iter().collect()));
     });
@@ -301,7 +301,7 @@ async fn what_the_sender_does_not_need_any_more_stays_until_it_was_sent() {
     assert_eq!(to.digest(), digest);
     from.replica.with_state(|state| state.source = None);
     drop(source);
-    from.upkeep.cold.with(|set| set.release(&[])).unwrap();
+    while from.upkeep.cold.with(|set| set.release(&[])) > 0 {}
     assert_eq!(runs(&after), [""; 0]);
 }
 
@@ -354,7 +354,7 @@ async fn after_an_installation_the_files_of_the_old_state_go_with_its_checkpoint
     assert!(!old.is_empty() && old.keys().all(|name| !new.contains_key(name)));
     to.wire().carry(&from.source()).await.unwrap();
     to.upkeep.take_over_received(&to.replica).await;
-    to.upkeep.listed.release(&to.upkeep.cold).unwrap();
+    while to.upkeep.listed.release(&to.upkeep.cold) > 0 {}
     let there: BTreeSet<String> = runs(&disk).into_iter().collect();
     assert!(old.keys().chain(new.keys()).all(|name| there.contains(name)));
     // The new state cools into the set that upkeep sees.
@@ -368,7 +368,7 @@ async fn after_an_installation_the_files_of_the_old_state_go_with_its_checkpoint
     // When the checkpoint of the old state goes, its files do.
     checkpoints(&disk).iter().rev().skip(1).for_each(|path| disk.remove(path).unwrap());
     to.upkeep.listed.forget_removed(&to.upkeep.checkpoints, &to.upkeep.cold).unwrap();
-    to.upkeep.listed.release(&to.upkeep.cold).unwrap();
+    while to.upkeep.listed.release(&to.upkeep.cold) > 0 {}
     let there: BTreeSet<String> = runs(&disk).into_iter().collect();
     assert!(old.keys().all(|name| !there.contains(name)), "{there:?}");
     assert!(new.keys().all(|name| there.contains(name)), "{there:?}");

@@ -9,6 +9,7 @@ use std::io;
 use bytes::Bytes;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 
+use super::super::disk_upkeep::DiskUpkeep;
 use super::super::encoding;
 use super::super::life::Life;
 use super::super::log_store::LogStore;
@@ -19,7 +20,6 @@ use super::super::snapshot::{
 };
 use super::super::state_machine::{Replica, StateMachine};
 use super::super::types::{LogId, Vote};
-use super::super::upkeep::DiskUpkeep;
 use super::*;
 
 /// What openraft answers on the receiving side.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::format;
 use super::lru::Lru;
 use super::pages::{Block, BlockEntry};
+use super::removing::Removals;
 use super::{BodyPointer, Damage, OPEN_FILES_MAX, RunError, RunOptions, RunUid};
 use crate::storage::background::PIECE_BYTES_MAX;
 use crate::storage::disk::{Disk, DiskFile};
@@ -24,6 +25,7 @@ pub(super) struct Files {
     pub(super) cluster: u128,
     /// Those that have come from another member and do not have their names yet.
     pub(super) arriving: Mutex<BTreeSet<RunUid>>,
+    pub(super) removals: Removals,
     open: Mutex<Lru<RunUid, Arc<OpenFile>>>,
     pages: Mutex<Lru<PageKey, Page>>,
 }
@@ -53,6 +55,7 @@ impl Files {
             dir: options.dir.clone(),
             cluster: options.cluster,
             arriving: Mutex::default(),
+            removals: Removals::default(),
             open: Mutex::new(Lru::new(OPEN_FILES_MAX)),
             pages: Mutex::new(Lru::new(options.cache_bytes_max)),
         }

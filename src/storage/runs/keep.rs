@@ -1,7 +1,7 @@
 //! Which files are kept, and what a set takes up in memory.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::files::io_error;
 use super::format;
@@ -11,7 +11,7 @@ use super::run::Run;
 use super::set::{Member, Part, RunSet};
 use super::spans::Spans;
 use super::state::{Frozen, FrozenPart, Held, RunState};
-use super::{Damage, RunError, RunUid};
+use super::{Damage, RunError, RunUid, removing};
 
 /// What a set takes up in memory, bytes. Rather too much than too little.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,21 +44,22 @@ impl RunSet {
     /// Keeps files of the directory, whether they are there or will be. They need not be this set's.
     pub fn hold(&self, uids: BTreeSet<RunUid>) -> Held {
         let uids = Arc::new(uids);
+        // First: what is about to be removed stays.
+        self.files.removals.keep(&uids);
         let mut held = self.held.lock();
         held.retain(|other| other.strong_count() > 0);
         held.push(Arc::downgrade(&uids));
         Held(uids)
     }
 
-    /// Removes files that nobody needs: neither the set, nor anything frozen or held, nor
-    /// a durable checkpoint, all of whose files are `listed`. Returns how many.
-    ///
-    /// # Errors
-    /// What the disk says; the file is tried again next time.
-    pub fn release<'a>(
-        &mut self,
-        listed: impl IntoIterator<Item = &'a RunUid>,
-    ) -> Result<usize, RunError> {
+    /// Has the background writer remove files that nobody needs: neither the set, nor anything frozen
+    /// or held, nor a durable checkpoint, all of whose files are `listed`. Returns how many are not
+    /// removed yet: as long as there are some, call it again.
+    pub fn release<'a>(&mut self, listed: impl IntoIterator<Item = &'a RunUid>) -> usize {
+        self.forget_gone();
+        if self.dropped.is_empty() {
+            return 0;
+        }
         let mut held: BTreeSet<RunUid> = listed.into_iter().copied().collect();
         self.held.lock().retain(|other| {
             let uids = other.upgrade();
@@ -72,18 +73,33 @@ impl RunSet {
             .dropped
             .iter()
             .filter(|(uid, run)| !held.contains(uid) && run.as_ref().is_none_or(is_settled));
-        let unneeded: Vec<_> = unneeded.map(|(uid, _)| *uid).collect();
-        for uid in &unneeded {
-            self.files.remove(*uid)?;
-            self.dropped.remove(uid);
+        let unneeded: BTreeSet<RunUid> = unneeded.map(|(uid, _)| *uid).collect();
+        let count = unneeded.len();
+        removing::remove_later(&self.files, unneeded, &self.options.background);
+        count
+    }
+
+    fn forget_gone(&mut self) {
+        for uid in self.files.removals.take_removed() {
+            self.dropped.remove(&uid);
         }
-        Ok(unneeded.len())
+    }
+
+    /// Whether somebody keeps the file.
+    pub(super) fn is_held(&self, uid: RunUid) -> bool {
+        let held = self.held.lock();
+        held.iter().filter_map(Weak::upgrade).any(|uids| uids.contains(&uid))
     }
 
     /// Takes over the care for the files of another set of the same directory, which is given up:
     /// those that this one does not have are removed by and by, and what holds some of them holds
     /// them here.
     pub fn inherit(&mut self, other: &mut Self) {
+        // What comes now may have the name of one that is gone.
+        self.forget_gone();
+        // It is for this set to remove them.
+        other.files.removals.keep_all();
+        other.forget_gone();
         let parts = std::mem::take(&mut other.parts);
         let dropped = std::mem::take(&mut other.dropped);
         let runs = parts.into_iter().map(|(uid, part)| (uid, Some(part.run))).chain(dropped);
@@ -97,9 +113,9 @@ impl RunSet {
         self.held.lock().append(&mut other.held.lock());
         if let Some(merging) = other.merging.take() {
             merging.give_up();
-            // Its file goes when its end is heard of.
-            self.merging.get_or_insert(merging);
+            self.given_up.push(merging);
         }
+        self.given_up.append(&mut other.given_up);
     }
 
     /// What the set takes up in memory.

@@ -36,6 +36,8 @@ pub(super) struct Merging {
     inputs: BTreeMap<u64, RunUid>,
     rewrites: BTreeSet<RunUid>,
     uid: RunUid,
+    /// What it was reckoned to need of the disk, bytes.
+    needed_bytes: u64,
     shared: Arc<Shared>,
 }
 
@@ -51,6 +53,8 @@ struct State {
     is_given_up: bool,
     /// What the job takes up in memory.
     bytes: usize,
+    /// What it has written, bytes.
+    written: u64,
     outcome: Option<Outcome>,
 }
 
@@ -85,7 +89,7 @@ impl RunSet {
     /// When there is one already, or the plan was made before another one was published.
     pub fn merge(&mut self, plan: Merge) -> bool {
         assert!(self.merging.is_none(), "one merge at a time");
-        let uid = self.next_uid();
+        let (uid, needed_bytes) = (self.next_uid(), self.merge_bytes(&plan));
         let mut scans = Vec::new();
         let mut inputs = BTreeMap::new();
         for serial in plan.inputs {
@@ -102,7 +106,7 @@ impl RunSet {
             shared: shared.clone(),
             on_change: self.options.on_change.clone(),
         };
-        self.merging = Some(Merging { inputs, rewrites: plan.rewrites, uid, shared });
+        self.merging = Some(Merging { inputs, rewrites: plan.rewrites, uid, needed_bytes, shared });
         // A job that is not taken is dropped, and says so.
         self.options.background.try_submit(Lane::Merge, Box::new(job)).is_ok()
     }
@@ -118,6 +122,7 @@ impl RunSet {
     /// # Errors
     /// Why the merge has failed. The old runs stay.
     pub fn publish(&mut self) -> Result<bool, RunError> {
+        self.forget_given_up();
         let outcome = self.merging.as_ref().and_then(|it| it.shared.state.lock().take_outcome());
         let Some(outcome) = outcome else { return Ok(false) };
         let merging = self.merging.take().expect("it has just told its outcome");
@@ -130,6 +135,16 @@ impl RunSet {
             self.drop_file(merging.uid);
         }
         published
+    }
+
+    /// What may have come of merges that nobody wants goes when they have ended.
+    fn forget_given_up(&mut self) {
+        let (ended, others) = std::mem::take(&mut self.given_up)
+            .into_iter()
+            .partition(|merging: &Merging| merging.shared.state.lock().outcome.is_some());
+        self.given_up = others;
+        let ended: Vec<Merging> = ended;
+        ended.iter().for_each(|merging| self.drop_file(merging.uid));
     }
 
     fn replace(&mut self, merging: &Merging, merged: Merged) -> Result<(), RunError> {
@@ -194,6 +209,11 @@ impl Merging {
         state.taken = Taken::default();
     }
 
+    /// What it may need of the disk beside what it has written, bytes.
+    pub(super) fn bytes_left(&self) -> u64 {
+        self.needed_bytes.saturating_sub(self.shared.state.lock().written)
+    }
+
     /// The files that it reads.
     pub(super) fn sources(&self) -> impl Iterator<Item = RunUid> {
         self.inputs.values().chain(&self.rewrites).copied()
@@ -231,8 +251,9 @@ impl Job for MergeJob {
             Phase::Over => Step::Finished { bytes: 0 },
             Phase::Write(writer) => match writer.step() {
                 Ok(Progress::More(bytes)) => {
-                    self.shared.state.lock().bytes =
-                        writer.heap_bytes() + writer.source().heap_bytes();
+                    let mut state = self.shared.state.lock();
+                    state.bytes = writer.heap_bytes() + writer.source().heap_bytes();
+                    state.written += bytes;
                     Step::More { bytes }
                 }
                 Ok(Progress::Done(run)) => {

@@ -34,6 +34,8 @@ mod merge;
 mod pages;
 mod plan;
 mod reader;
+mod removing;
+mod room;
 mod run;
 mod scan;
 mod sealed;
@@ -49,6 +51,7 @@ pub use self::exchange::{Arriving, Exchange, OnPiece, RunId};
 pub use self::keep::Resident;
 pub use self::marks::Marks;
 pub use self::plan::{MERGE_RECORDS_MAX, MERGE_RUNS, MOVED_BYTES_MAX, Merge, OVERLAP_MAX};
+pub use self::room::{DiskRoom, Unwritten};
 pub use self::set::{Found, RunSet};
 pub use self::state::{Frozen, Held, Live, RunState};
 
@@ -243,6 +246,11 @@ impl RunError {
     /// Whether there was no room on the disk, for which waiting may help.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if super::disk::is_full(source))
+    }
+
+    /// Whether what was written is not there any more as it was.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Missing { .. })
     }
 }
 

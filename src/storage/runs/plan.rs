@@ -30,6 +30,10 @@ const TIER_RECORDS: u64 = 1 << 16;
 /// than half is needed.
 const DEAD_SHARE: u64 = 8;
 
+/// A merge may need one in so many bytes of the room that is left for puts: they are not to be refused
+/// for it.
+const ROOM_SHARE: u64 = 2;
+
 /// What is to be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merge {
@@ -40,11 +44,27 @@ pub struct Merge {
 }
 
 impl RunSet {
-    /// What should be merged next; `None` when nothing, or when a merge is under way.
+    /// What should be merged next; `None` when nothing, when a merge is under way, or when it would
+    /// need too much of the [room](Self::measured) on the disk.
     pub fn plan_merge(&self) -> Option<Merge> {
         if self.merging.is_some() {
             return None;
         }
+        let room = self.room.spare_bytes / ROOM_SHARE;
+        self.plan_any_merge().filter(|plan| self.merge_bytes(plan) <= room)
+    }
+
+    /// What a merge may need of the disk, bytes: the records, and their ids once more to be sorted.
+    pub(super) fn merge_bytes(&self, plan: &Merge) -> u64 {
+        let records = plan.inputs.iter().map(|serial| {
+            let file = self.runs[serial].run.file().expect("a plan is of durable runs");
+            file.records_bytes() * 2
+        });
+        let bodies = plan.rewrites.iter().map(|uid| self.parts[uid].live.bytes);
+        records.chain(bodies).sum()
+    }
+
+    fn plan_any_merge(&self) -> Option<Merge> {
         let durable = self.runs.iter().filter(|(_, member)| member.run.file().is_some());
         let durable: BTreeMap<u64, &Member> = durable.map(|(serial, it)| (*serial, it)).collect();
         let records_only = |inputs| Merge { inputs, rewrites: BTreeSet::new() };

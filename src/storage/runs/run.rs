@@ -1,6 +1,7 @@
 //! One run of a set, in memory or on the disk, and the job that takes it from the one to the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -20,6 +21,8 @@ pub(super) struct Run {
     pub(super) last: Place,
     data: RwLock<Data>,
     writing: Mutex<Writing>,
+    /// Nobody needs it, so that it need not be written.
+    is_given_up: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -49,6 +52,7 @@ impl Run {
             last: place(records.last()),
             data: RwLock::new(Data::Sealed(Arc::new(sealed))),
             writing: Mutex::new(Writing::Waiting),
+            is_given_up: AtomicBool::new(false),
         }
     }
 
@@ -61,6 +65,7 @@ impl Run {
             last: file.foot.last,
             data: RwLock::new(Data::File(file)),
             writing: Mutex::new(Writing::Done),
+            is_given_up: AtomicBool::new(false),
         }
     }
 
@@ -168,6 +173,16 @@ impl Run {
         matches!(*self.writing.lock(), Writing::Waiting)
     }
 
+    /// Nobody needs it any more: if it is not written, it will not be.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody needs it.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Relaxed)
+    }
+
     fn data(&self) -> Data {
         self.data.read().clone()
     }
@@ -203,13 +218,16 @@ struct WriteSealed {
 impl Job for WriteSealed {
     fn step(&mut self) -> Step {
         let writer = self.writer.as_mut().expect("a job that has ended is not stepped");
-        let outcome = match writer.step() {
-            Ok(Progress::More(bytes)) => return Step::More { bytes },
-            Ok(Progress::Done(file)) => {
-                *self.run.data.write() = Data::File(file);
-                Writing::Done
-            }
-            Err(error) => Writing::Failed(error),
+        let outcome = match self.run.is_given_up() {
+            true => Writing::Waiting,
+            false => match writer.step() {
+                Ok(Progress::More(bytes)) => return Step::More { bytes },
+                Ok(Progress::Done(file)) => {
+                    *self.run.data.write() = Data::File(file);
+                    Writing::Done
+                }
+                Err(error) => Writing::Failed(error),
+            },
         };
         // Before anybody is told, what was begun is removed, and what was sealed given back.
         self.writer = None;

@@ -13,7 +13,9 @@ use super::run::{self, Run};
 use super::sealed::Sealed;
 use super::spans::Spans;
 use super::state::{Live, RunState};
-use super::{BodyPointer, Group, Marks, Place, Record, RecordBody, RunError, RunOptions, RunUid};
+use super::{
+    BodyPointer, DiskRoom, Group, Marks, Place, Record, RecordBody, RunError, RunOptions, RunUid,
+};
 
 /// Where records stand that are there for their bodies alone. Nobody looks for them.
 const BODIES_GROUP: Group = Group { tube: 0, kind: u8::MAX };
@@ -74,6 +76,11 @@ pub struct RunSet {
     /// Files that somebody needs, whether the set does or not.
     pub(super) held: Mutex<Vec<Weak<BTreeSet<RunUid>>>>,
     pub(super) merging: Option<Merging>,
+    /// Merges of sets that this one has taken the place of, until they have ended.
+    pub(super) given_up: Vec<Merging>,
+    pub(super) room: DiskRoom,
+    /// There was no room for a run of so many bytes when one was last written; 0 when there was.
+    pub(super) no_room_for: u64,
     serial: u64,
     uids: u32,
 }
@@ -105,6 +112,9 @@ impl RunSet {
             cursors: Cursors::new(options.cursor_bytes_max),
             held: Mutex::default(),
             merging: None,
+            given_up: Vec::new(),
+            room: DiskRoom::default(),
+            no_room_for: 0,
             serial: 0,
             uids: 0,
             options,
@@ -116,14 +126,16 @@ impl RunSet {
     }
 
     /// Takes records in. They can be found at once; the background writer writes them, and gives
-    /// their memory back. Bodies that come [at a place](RecordBody::At) become this record's.
+    /// their memory back. Bodies that come [at a place](RecordBody::At) become this record's. One in a
+    /// file that is not written yet moves to the new run: no file refers to one that may never be.
     ///
     /// # Panics
     /// When there are none, an id is in it twice or among what is sealed, or a body is in a file that
     /// the set does not have.
-    pub fn seal(&mut self, records: Vec<Record>) -> RunUid {
+    pub fn seal(&mut self, mut records: Vec<Record>) -> RunUid {
         assert!(!records.is_empty(), "a run has a record at least");
         self.check_new(&records);
+        self.bring_bodies(&mut records);
         let uid = self.next_uid();
         let mut live = Live::default();
         for record in &records {
@@ -168,21 +180,31 @@ impl RunSet {
         places
     }
 
-    /// Hands all sealed runs that wait over to the background writer: call it when there may be room
-    /// again. Returns why the last attempts have failed; those runs are tried again at once, and stay
-    /// readable in memory until it succeeds.
+    /// Hands all sealed runs that wait over to the background writer. Returns why the last attempts
+    /// have failed; those runs are tried again at once, but for want of room when it is
+    /// [known](Self::measured) that there is some, and stay readable in memory until it succeeds.
     pub fn write_sealed(&mut self) -> Vec<RunError> {
-        let failures = self.known_runs().filter_map(|run| run.take_failure()).collect();
+        let mut failures = Vec::new();
+        let mut no_room_for = self.no_room_for;
+        for run in self.known_runs() {
+            let Some(failure) = run.take_failure() else { continue };
+            if failure.is_full() {
+                no_room_for = no_room_for.max(run.resident_bytes().1 as u64);
+            }
+            failures.push(failure);
+        }
+        self.no_room_for = no_room_for;
         self.submit_waiting();
         failures
     }
 
-    /// As [`write_sealed`](Self::write_sealed), for who can only go on when runs are written. Returns
-    /// how many are left.
+    /// As [`write_sealed`](Self::write_sealed), for who can only go on when runs are written: it is
+    /// tried again whether there is room or not. Returns how many are left.
     ///
     /// # Errors
     /// Why one could not be written, or that nobody writes any more.
     pub fn press_writer(&mut self) -> Result<usize, RunError> {
+        self.no_room_for = 0;
         if let Some(error) = self.write_sealed().pop() {
             return Err(error);
         }
@@ -266,8 +288,11 @@ impl RunSet {
     pub(super) fn drop_unneeded(&mut self, uid: RunUid) {
         let part = self.parts.get(&uid);
         if part.is_some_and(|part| part.serial.is_none() && part.live.is_none()) {
-            let part = self.parts.remove(&uid);
-            self.dropped.insert(uid, part.map(|part| part.run));
+            let part = self.parts.remove(&uid).expect("it was just seen");
+            if !self.is_held(uid) {
+                part.run.give_up();
+            }
+            self.dropped.insert(uid, Some(part.run));
         }
     }
 
@@ -303,14 +328,36 @@ impl RunSet {
         }
     }
 
-    /// Hands the sealed runs over that nobody is about to write; those that have failed wait for the
-    /// caller.
+    /// Hands the sealed runs over that somebody needs and nobody is about to write; those that have
+    /// failed wait for the caller.
     fn submit_waiting(&self) {
+        if self.is_out_of_room() {
+            return;
+        }
         let RunOptions { background, on_change, .. } = &self.options;
-        for run in self.known_runs().filter(|run| run.is_waiting()) {
+        let is_needed =
+            |run: &&Arc<Run>| self.parts.contains_key(&run.uid) || self.is_held(run.uid);
+        for run in self.known_runs().filter(|run| run.is_waiting()).filter(is_needed) {
             if !run::write(run, &self.files, background, on_change) {
                 return;
             }
+        }
+    }
+
+    /// Bodies in files that are not durable become part of the run that is sealed with them.
+    fn bring_bodies(&mut self, records: &mut [Record]) {
+        for record in records {
+            let RecordBody::At(pointer) = record.body else { continue };
+            let part = self.parts.get_mut(&pointer.file).expect("it was just checked");
+            if part.run.file().is_some() {
+                continue;
+            }
+            let body = part.run.body(&self.files, &pointer);
+            // It may be durable since; then it is read.
+            let Ok(body) = body else { continue };
+            part.live.remove(Live { bodies: 1, bytes: u64::from(pointer.length) });
+            record.body = RecordBody::Given(body);
+            self.drop_unneeded(pointer.file);
         }
     }
 

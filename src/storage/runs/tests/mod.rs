@@ -11,6 +11,7 @@ use crate::storage::tests::test_now;
 
 mod file;
 mod model;
+mod room;
 mod set;
 
 const CLUSTER: u128 = 0xC1;
@@ -126,6 +127,15 @@ impl Bench {
         let inputs = positions.iter().map(|position| serials[*position]).collect();
         let rewrites = rewrites.iter().copied().collect();
         assert!(self.set.merge(Merge { inputs, rewrites }));
+    }
+
+    /// Removes what nobody needs, and waits until it is gone. Returns how many files that were.
+    fn release(&mut self, listed: &[RunUid]) -> usize {
+        let count = self.set.release(listed);
+        while self.set.release(listed) > 0 {
+            std::thread::yield_now();
+        }
+        count
     }
 
     fn take(&mut self, id: u64) -> BodyPointer {

@@ -70,7 +70,7 @@ impl Play {
             18 if self.random.below(3) == 0 => self.crash(),
             _ => {
                 let listed = self.listed();
-                self.bench.set.release(&listed).unwrap();
+                self.bench.set.release(&listed);
             }
         }
     }
@@ -190,7 +190,7 @@ impl Play {
         let model = self.model.clone();
         // The frozen set does not change, whatever comes.
         self.take_first();
-        self.bench.set.release(&self.listed()).unwrap();
+        self.bench.set.release(&self.listed());
         let states = loop {
             match frozen.states() {
                 Some(states) => break states,
@@ -274,7 +274,7 @@ impl Play {
         assert!(self.bench.set.runs.is_empty() && self.bench.set.parts.is_empty());
         while self.disk.used_bytes() > 0 {
             // One that was still to be written is removed when it is there.
-            self.bench.set.release(&BTreeSet::new()).unwrap();
+            self.bench.set.release(&BTreeSet::new());
         }
     }
 }
