@@ -62,6 +62,9 @@ pub trait ColdJobs: Debug + Send + Sync {
     /// A copy of a job; its body may be cold.
     fn find(&self, id: JobId) -> Option<Job>;
 
+    /// These will be asked for, one after the other: what has to be read can be read at the same time.
+    fn expect(&self, _ids: &[JobId]) {}
+
     /// Hands a job out. Its body may stay here, and can be read for as long as the job exists.
     fn take(&mut self, id: JobId) -> Option<Job>;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::commands::NewJob;
 use super::work::{WORK_QUOTA_JOBS, Work};
 use super::{
-    Action, Batch, Body, Incarnation, MemberId, Observer, Op, OpNumber, Outcome, Part, Queue,
-    SessionId, Turn,
+    Action, Batch, Body, Incarnation, JobId, MemberId, Observer, Op, OpNumber, Outcome, Part,
+    Queue, SessionId, Turn,
 };
 
 /// A run of ops of one member.
@@ -34,11 +34,30 @@ impl Queue {
         self.go_on(&mut work);
         self.fire_due(0, &mut work);
         self.tell(&mut work, observer);
+        self.expect_cold(batch);
         for part in &batch.parts {
             self.apply_part(part, &mut work, observer);
             self.tell(&mut work, observer);
         }
         self.chain.end_batch(self.clock, &self.next, &self.totals);
+    }
+
+    /// Tells of the cold jobs that ops of a batch name, if there are several.
+    fn expect_cold(&self, batch: &Batch) {
+        let ops = batch.parts.iter().flat_map(|part| match part {
+            Part::Ops { ops, .. } => &ops[..],
+            _ => &[],
+        });
+        let named = ops.filter_map(|op| match op.action {
+            Action::Delete { job } | Action::ReserveJob { job } | Action::KickJob { job } => {
+                Some(job)
+            }
+            _ => None,
+        });
+        let cold: Vec<JobId> = named.filter(|job| !self.jobs.contains(job)).collect();
+        if cold.len() > 1 {
+            self.cold.expect(&cold);
+        }
     }
 
     fn apply_part(&mut self, part: &Part, work: &mut Work, observer: &mut impl Observer) {

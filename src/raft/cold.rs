@@ -174,6 +174,11 @@ impl ColdJobs for ColdRuns {
         runs.found.as_ref().map(|found| job(found, found.body))
     }
 
+    fn expect(&self, ids: &[JobId]) {
+        let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
+        self.0.lock().set.expect(&ids);
+    }
+
     fn take(&mut self, id: JobId) -> Option<Job> {
         let mut runs = self.0.lock();
         let found = match runs.found.take() {

@@ -68,6 +68,9 @@ pub trait DiskFile: Send + Sync {
     /// `StorageFull` when there is no room.
     fn allocate(&self, length: u64) -> io::Result<()>;
 
+    /// Tells the system that the range will be read soon. It begins to, and nobody waits.
+    fn will_read(&self, range: Range<u64>);
+
     /// Tells the system that the range will not be read soon. Drops only what is clean.
     fn forget_cached(&self, range: Range<u64>);
 
@@ -355,11 +358,21 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn will_read(&self, range: Range<u64>) {
+        self.advise(&range, Advice::WillNeed);
+    }
+
     fn forget_cached(&self, range: Range<u64>) {
+        self.advise(&range, Advice::DontNeed);
+    }
+}
+
+impl RealFile {
+    fn advise(&self, range: &Range<u64>, advice: Advice) {
         // The system takes "no length" for "to the end".
         if let Some(length) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
             // Advice: a file system that does not take it is as good.
-            let _ = rustix::fs::fadvise(&self.0, range.start, Some(length), Advice::DontNeed);
+            let _ = rustix::fs::fadvise(&self.0, range.start, Some(length), advice);
         }
     }
 }

@@ -497,6 +497,10 @@ impl DiskFile for GatedFile {
         self.file.allocate(length)
     }
 
+    fn will_read(&self, range: std::ops::Range<u64>) {
+        self.file.will_read(range);
+    }
+
     fn forget_cached(&self, range: std::ops::Range<u64>) {
         self.file.forget_cached(range);
     }

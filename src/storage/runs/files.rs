@@ -119,6 +119,16 @@ impl Files {
         Ok(Bytes::from(bytes))
     }
 
+    /// Has the system read a page of this length, unless it is cached here.
+    pub(super) fn expect(&self, key: PageKey, length: u64) {
+        let (uid, offset) = key;
+        if self.cached(key).is_none()
+            && let Ok(open) = self.open(uid)
+        {
+            open.file.will_read(offset..offset + length);
+        }
+    }
+
     pub(super) fn cached(&self, key: PageKey) -> Option<Page> {
         self.pages.lock().get(&key).cloned()
     }

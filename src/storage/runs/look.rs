@@ -34,6 +34,23 @@ impl RunSet {
         Ok(None)
     }
 
+    /// Says that these will be looked for, one after the other: the disk reads what is needed of all
+    /// of them at the same time, first the pages of ids and then the blocks. What cannot be read is
+    /// told to those who look for it.
+    pub fn expect(&self, ids: &[u64]) {
+        let runs = |id| self.spans.of(id).map(|serial| &self.runs[&serial]);
+        for &id in ids {
+            runs(id).for_each(|member| member.run.expect_id(id));
+        }
+        for &id in ids {
+            for member in runs(id) {
+                if let Ok(Some(ordinal)) = member.run.find(id) {
+                    member.run.expect_record(ordinal);
+                }
+            }
+        }
+    }
+
     /// The first untaken place of a group.
     ///
     /// # Errors

@@ -125,6 +125,21 @@ impl RunFile {
         Ok(ordinal)
     }
 
+    /// Has the system read the page that [`find`](Self::find) will read.
+    pub(super) fn expect_id(&self, id: u64) {
+        if let Some(number) = self.page_of_id(id) {
+            let offset = self.id_page_at(number);
+            self.files.expect((self.uid(), offset), PAGE_BYTES as u64);
+        }
+    }
+
+    /// Has the system read the block that [`record`](Self::record) will read.
+    pub(super) fn expect_record(&self, ordinal: u32) {
+        if let Ok(entry) = self.entry_of(ordinal) {
+            self.files.expect((self.uid(), entry.offset), u64::from(entry.length));
+        }
+    }
+
     pub(super) fn body(&self, at: &BodyPointer) -> Result<Bytes, RunError> {
         self.files.body(at, self.foot.bodies_end)
     }

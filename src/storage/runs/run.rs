@@ -121,6 +121,20 @@ impl Run {
         }
     }
 
+    /// The id will be looked for.
+    pub(super) fn expect_id(&self, id: u64) {
+        if let Data::File(file) = self.data() {
+            file.expect_id(id);
+        }
+    }
+
+    /// The record will be read.
+    pub(super) fn expect_record(&self, ordinal: u32) {
+        if let Data::File(file) = self.data() {
+            file.expect_record(ordinal);
+        }
+    }
+
     /// The least and the greatest id.
     pub(super) fn ids(&self) -> (u64, u64) {
         match &*self.data.read() {

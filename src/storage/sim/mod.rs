@@ -377,6 +377,8 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
+    fn will_read(&self, _range: Range<u64>) {}
+
     fn forget_cached(&self, _range: Range<u64>) {}
 }
 
