@@ -129,8 +129,12 @@ impl Field<'_> {
             }
             client.send(&commands)?;
             let mut taken = 0;
-            for _ in 0..2 * (batch.end - batch.start) {
-                taken += u64::from(matches!(client.receive()?, Reply::Inserted(_)));
+            for _ in batch.clone() {
+                // Of a tube that is refused, the job goes to the one before.
+                let is_used =
+                    matches!(client.receive()?, Reply::Line(line) if line.starts_with(b"USING "));
+                let is_put = matches!(client.receive()?, Reply::Inserted(_));
+                taken += u64::from(is_used && is_put);
             }
             made += taken;
             next = batch.end;

@@ -76,6 +76,11 @@ pub struct Counters {
 }
 
 impl JobCounts {
+    /// All jobs, hot and cold.
+    pub(super) fn jobs(&self) -> u64 {
+        self.ready + self.reserved + self.delayed + self.buried
+    }
+
     /// Counts the memory of a hot job in.
     pub(super) fn add_bytes(&mut self, job: &Job) {
         self.hot_bytes += job.hot_bytes();

@@ -44,6 +44,9 @@ impl Queue {
 
     /// Tells of the cold jobs that ops of a batch name, if there are several.
     fn expect_cold(&self, batch: &Batch) {
+        if self.job_counts.jobs() == self.jobs.len() as u64 {
+            return;
+        }
         let ops = batch.parts.iter().flat_map(|part| match part {
             Part::Ops { ops, .. } => &ops[..],
             _ => &[],

@@ -97,6 +97,11 @@ impl SimDisk {
         self.state.lock().changes
     }
 
+    /// How often somebody said that a range will be read soon.
+    pub fn announced_reads(&self) -> u64 {
+        self.state.lock().announced
+    }
+
     /// Fails the `n`-th sync of a file or directory from now (1 is the next) with an I/O error. As
     /// on ext4, what it should have made durable stays readable, is not durable, and is not made so
     /// by a later sync.
@@ -377,7 +382,9 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn will_read(&self, _range: Range<u64>) {}
+    fn will_read(&self, _range: Range<u64>) {
+        self.state.lock().announced += 1;
+    }
 
     fn forget_cached(&self, _range: Range<u64>) {}
 }

@@ -13,6 +13,8 @@ pub(super) struct State {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) faults: Faults,
     pub(super) changes: u64,
+    /// Ranges announced as to be read soon.
+    pub(super) announced: u64,
 }
 
 #[derive(Clone, Default)]

@@ -353,3 +353,23 @@ fn real_files_are_written_merged_read_and_removed() {
     }
     assert_eq!(disk.list(&dir).unwrap().len(), 2);
 }
+
+#[test]
+fn what_will_be_looked_for_is_announced_to_the_disk_once() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    for first in [0, 2000] {
+        bench.set.seal((first..first + 2000).map(|id| record(place(0, id, id))).collect());
+    }
+    bench.settle();
+    let ids = [10, 1500, 2010, 3500, 9999];
+    bench.set.expect(&ids);
+    // A page of ids and a block for each of those that are there.
+    assert_eq!(disk.announced_reads(), 8);
+    for id in ids {
+        let found = bench.set.find(id).unwrap();
+        assert_eq!(found.map(|found| found.place.id), (id < 4000).then_some(id));
+    }
+    bench.set.expect(&ids);
+    assert_eq!(disk.announced_reads(), 8, "the pages are cached");
+}
