@@ -70,6 +70,11 @@ pub struct Arguments {
     #[arg(long = "memory", value_name = "BYTES", value_parser = read_size)]
     pub memory: Option<u64>,
 
+    /// Refuse puts when less is free on the disk, in bytes or with K, M or G (default 8M), beside
+    /// what checkpoints need
+    #[arg(long = "disk-free-min", value_name = "BYTES", value_parser = read_size)]
+    pub disk_free_min: Option<u64>,
+
     /// Refuse to start on an empty data directory
     #[arg(long = "must-exist")]
     pub must_exist: bool,

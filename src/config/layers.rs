@@ -16,7 +16,7 @@ use crate::cli::Arguments;
 const PREFIX: &str = "BEANPOLE_";
 
 /// Every key, and how its variable is read.
-const KEYS: [(&str, Kind); 24] = [
+const KEYS: [(&str, Kind); 25] = [
     ("data_dir", Kind::Text),
     ("must_exist", Kind::Switch),
     ("sync_every", Kind::Number),
@@ -27,6 +27,7 @@ const KEYS: [(&str, Kind); 24] = [
     ("job_size_max", Kind::Number),
     ("segment_size_max", Kind::Number),
     ("memory", Kind::Number),
+    ("disk_free_min", Kind::Number),
     ("log_format", Kind::Text),
     ("verbose", Kind::Number),
     ("cluster.listen", Kind::Text),
@@ -160,6 +161,7 @@ fn of_flags(arguments: &Arguments) -> Settings {
         job_size_max: arguments.job_size_max,
         segment_size_max: arguments.segment_size_max,
         memory: arguments.memory,
+        disk_free_min: arguments.disk_free_min,
         log_format: arguments.log_format,
         verbose: (arguments.verbose > 0).then_some(arguments.verbose),
         cluster: None,

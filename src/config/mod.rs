@@ -17,7 +17,9 @@ use std::time::Duration;
 
 pub use cluster::{ClusterConfig, SECRET_BYTES_MIN, Secret};
 use layers::Layers;
-pub use settings::{ClusterSettings, PORT_DEFAULT, SEGMENT_SIZE_MAX_DEFAULT, Settings};
+pub use settings::{
+    ClusterSettings, DISK_FREE_MIN_DEFAULT, PORT_DEFAULT, SEGMENT_SIZE_MAX_DEFAULT, Settings,
+};
 
 use crate::cli::{Arguments, LogFormat};
 use crate::memory::{BUDGET_FLOOR_BYTES, Machine};
@@ -62,6 +64,8 @@ pub struct Config {
     pub segment_size_typed: u64,
     /// The budget for memory, bytes.
     pub memory: u64,
+    /// Room on the disk that puts leave free beside what checkpoints need, bytes.
+    pub disk_free_min: u64,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// How much to log: 0, 1 or 2.
@@ -257,6 +261,7 @@ impl Config {
             segment_size_max: segment_size_typed.max(SEGMENT_SIZE_MAX_FLOOR),
             segment_size_typed,
             memory,
+            disk_free_min: settings.disk_free_min.unwrap_or_default().max(DISK_FREE_MIN_DEFAULT),
             log_format: settings.log_format.unwrap_or(LogFormat::Text),
             verbosity: settings.verbose.unwrap_or_default().min(VERBOSITY_MAX),
             cluster,

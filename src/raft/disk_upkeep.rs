@@ -40,9 +40,6 @@ const RESERVE_BYTES_MAX: u64 = 64 << 20;
 /// What a checkpoint may have beyond the estimate, bytes.
 const SLACK_BYTES: u64 = 1 << 20;
 
-/// Room that puts leave to the log of what empties the queue, bytes.
-const LOG_ROOM_BYTES: u64 = 8 << 20;
-
 /// What is needed to keep a data directory. Dropping it unlocks the directory.
 pub(super) struct DiskUpkeep {
     pub(super) disk: Arc<dyn Disk>,
@@ -57,6 +54,9 @@ pub(super) struct DiskUpkeep {
     /// Away only while a thread that may block writes to it.
     pub(super) catalog: Option<Catalog>,
     pub(super) limits: CheckpointLimits,
+    /// Room that puts leave free beside what checkpoints need, bytes: for the log of what empties the
+    /// queue.
+    pub(super) free_min: u64,
     pub(super) wal: Arc<Wal>,
     /// Room that the log leaves to a checkpoint, bytes.
     pub(super) keep_free: Arc<AtomicU64>,
@@ -122,7 +122,8 @@ impl DiskUpkeep {
         self.keep_free.store(kept.saturating_sub(held), Ordering::Relaxed);
         // A disk that does not tell is found to be full by writing to it.
         let free = self.disk.free_bytes(self.directory.lock().path()).unwrap_or(u64::MAX / 4);
-        let needed = (kept + grown).saturating_sub(held) + merge_bytes + LOG_ROOM_BYTES;
+        let needed = (kept + grown).saturating_sub(held) + merge_bytes;
+        let needed = needed.saturating_add(self.free_min);
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
         self.room.measured(signed(free) - signed(needed));
         let room = DiskRoom { free_bytes: free, spare_bytes: free.saturating_sub(needed) };

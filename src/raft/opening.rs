@@ -64,6 +64,8 @@ pub enum Durability {
         sync: SyncPolicy,
         /// The largest file of the log, bytes.
         segment_size_max: u64,
+        /// Room on the disk that puts leave free beside what checkpoints need, bytes.
+        free_min: u64,
     },
 }
 
@@ -151,11 +153,12 @@ pub(super) fn open(options: OpenOptions) -> Result<Parts, OpenError> {
     let OpenOptions { durability, clock, newcomer, checkpoints, hot_bytes_max, memory } = options;
     match durability {
         Durability::Memory => Ok(in_memory(newcomer, clock)),
-        Durability::Disk { disk, dir, must_exist, sync, segment_size_max } => {
+        Durability::Disk { disk, dir, must_exist, sync, segment_size_max, free_min } => {
             let directory = DataDirectory::open(Arc::clone(&disk), &dir, newcomer, must_exist)?;
             let lives = ShortLives::begin(Arc::clone(&disk), &dir);
             let limits = checkpoints;
-            let opening = Opening { disk, dir, directory, clock, limits, hot_bytes_max, memory };
+            let opening =
+                Opening { disk, dir, directory, clock, limits, hot_bytes_max, memory, free_min };
             match opening.open(sync, segment_size_max) {
                 Ok(parts) => Ok(Parts { lives: Some(lives), ..parts }),
                 Err(error) => {
@@ -192,6 +195,7 @@ struct Opening {
     limits: CheckpointLimits,
     hot_bytes_max: Option<u64>,
     memory: Arc<Memory>,
+    free_min: u64,
 }
 
 impl Opening {
@@ -236,6 +240,7 @@ impl Opening {
             taken_over: 0,
             catalog: Some(catalog),
             limits: self.limits,
+            free_min: self.free_min,
             wal: Arc::clone(&wal),
             keep_free,
             room: Arc::clone(&room),

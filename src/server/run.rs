@@ -314,6 +314,7 @@ fn open_options(
             must_exist: config.must_exist,
             sync: config.sync,
             segment_size_max: config.segment_size_max,
+            free_min: config.disk_free_min,
         },
     };
     OpenOptions {

@@ -142,3 +142,25 @@ fn a_start_on_a_full_disk_loses_nothing_and_the_queue_can_be_emptied() {
         expect_jobs(&mut server.connect(), &jobs);
     });
 }
+
+#[test]
+fn a_disk_with_less_room_than_is_to_be_left_takes_no_jobs_and_serves_all_else() {
+    let home = tempfile::tempdir().expect("a temporary directory can be made");
+    let start = |flags: &[&str]| {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let data = Some(home.path().join("data"));
+        Server::start(Target::Beanpole, ServerOptions { flags, data, ..Default::default() })
+    };
+    std::fs::create_dir(home.path().join("data")).expect("a directory can be made");
+    let mut server = start(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.put("0 0 600", b"one").expect("a put is answered"), "INSERTED 1");
+    drop((client, server));
+    let mut server = start(&["--disk-free-min", "1000000G"]);
+    let mut client = server.connect();
+    assert_eq!(client.put("0 0 600", b"two").expect("a put is answered"), "OUT_OF_MEMORY");
+    client.send(b"reserve\r\nbury 1 0\r\nkick 1\r\ndelete 1\r\n").expect("it takes commands");
+    for awaited in ["RESERVED 1 3", "one", "BURIED", "KICKED 1", "DELETED"] {
+        assert_eq!(client.reply_line().expect("it answers"), awaited);
+    }
+}

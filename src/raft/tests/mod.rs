@@ -177,6 +177,7 @@ fn options(disk: &SimDisk, clock: Arc<dyn Clock>, checkpoints: CheckpointLimits)
         must_exist: false,
         sync: SyncPolicy::Always,
         segment_size_max: 64 << 10,
+        free_min: 8 << 20,
     };
     let memory = memory();
     OpenOptions { durability, clock, newcomer: NEWCOMER, checkpoints, hot_bytes_max: None, memory }
