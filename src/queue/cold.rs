@@ -160,7 +160,7 @@ impl Job {
 
 impl Queue {
     /// Makes jobs cold, the ones that are needed last, until at least `bytes` of memory are free, none
-    /// is left to choose, or [`COOLED_JOBS_MAX`] are chosen. Returns how many bytes became free.
+    /// is left to choose, or `COOLED_JOBS_MAX` are chosen. Returns how many bytes became free.
     ///
     /// Bodies of held jobs are taken for what is missing then: mostly they are deleted soon, and to
     /// write them would be in vain. So they go when half of all other hot jobs is less than `bytes`.
