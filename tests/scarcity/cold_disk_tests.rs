@@ -5,8 +5,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use super::disk::SmallDisk;
-use crate::support::{Client, Server, ServerOptions, Target, alone, left_out, now};
+use super::disk::{SmallDisk, with_small_disk};
+use crate::support::{Client, Server, ServerOptions, Target, now};
 
 const DISK_BYTES: u64 = 160 << 20;
 static BODY: [u8; 60_000] = [b'y'; 60_000];
@@ -72,17 +72,9 @@ fn has_run_files(disk: &SmallDisk) -> bool {
     fs::read_dir(disk.data().join("runs")).expect("it is there").next().is_some()
 }
 
-fn with_small_disk(what: &str, test: impl FnOnce(&SmallDisk)) {
-    let _alone = alone();
-    match SmallDisk::mount(DISK_BYTES) {
-        Ok(disk) => test(&disk),
-        Err(why) => left_out(&format!("{what}: {why}")),
-    }
-}
-
 #[test]
 fn a_disk_that_cold_jobs_have_filled_is_emptied_and_takes_puts_again() {
-    with_small_disk("the disk full of cold jobs", |disk| {
+    with_small_disk(DISK_BYTES, "the disk full of cold jobs", |disk| {
         let mut server = start(disk, LEAST_MEMORY);
         let mut client = server.connect();
         let taken = put_until_full(&mut client);
@@ -101,7 +93,7 @@ fn a_disk_that_cold_jobs_have_filled_is_emptied_and_takes_puts_again() {
 
 #[test]
 fn a_disk_that_others_have_filled_lets_cold_jobs_be_taken() {
-    with_small_disk("cold jobs on a full disk", |disk| {
+    with_small_disk(DISK_BYTES, "cold jobs on a full disk", |disk| {
         let mut server = start(disk, LEAST_MEMORY);
         let mut client = server.connect();
         let count = HOT_JOBS * 2;
@@ -125,7 +117,7 @@ fn a_disk_that_others_have_filled_lets_cold_jobs_be_taken() {
 
 #[test]
 fn jobs_that_are_too_many_to_be_hot_and_cannot_be_written_are_all_there() {
-    with_small_disk("a start with less memory on a full disk", |disk| {
+    with_small_disk(DISK_BYTES, "a start with less memory on a full disk", |disk| {
         let mut server = start(disk, LARGER_MEMORY);
         put_until_taken(&mut server.connect(), HOT_JOBS);
         assert!(!has_run_files(disk));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::LoopDisk;
+use crate::support::{LoopDisk, alone, left_out};
 
 /// A mounted disk. Unmounted when dropped.
 pub(super) struct SmallDisk(LoopDisk);
@@ -13,7 +13,7 @@ impl SmallDisk {
     /// # Errors
     ///
     /// Why this machine or this user cannot.
-    pub(super) fn mount(bytes: u64) -> Result<Self, String> {
+    fn mount(bytes: u64) -> Result<Self, String> {
         LoopDisk::mount(bytes).map(Self)
     }
 
@@ -30,5 +30,15 @@ impl SmallDisk {
     /// Gives up again what [`fill`](Self::fill) took.
     pub(super) fn drain(&self) {
         self.0.drain();
+    }
+}
+
+/// Runs a test, alone, on a disk of so many bytes. Where there can be none, says that `what` is left
+/// out.
+pub(super) fn with_small_disk(bytes: u64, what: &str, test: impl FnOnce(&SmallDisk)) {
+    let _alone = alone();
+    match SmallDisk::mount(bytes) {
+        Ok(disk) => test(&disk),
+        Err(why) => left_out(&format!("{what}: {why}")),
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use super::disk::SmallDisk;
-use crate::support::{Client, Server, ServerOptions, Target, alone, left_out, now};
+use super::disk::{SmallDisk, with_small_disk};
+use crate::support::{Client, Server, ServerOptions, Target, now};
 
 const DISK_BYTES: u64 = 64 << 20;
 const BODY: [u8; 10_000] = [b'x'; 10_000];
@@ -92,17 +92,9 @@ fn expect_jobs(client: &mut Client, jobs: &BTreeSet<u64>) {
     }
 }
 
-fn with_small_disk(what: &str, test: impl FnOnce(&SmallDisk)) {
-    let _alone = alone();
-    match SmallDisk::mount(DISK_BYTES) {
-        Ok(disk) => test(&disk),
-        Err(why) => left_out(&format!("{what}: {why}")),
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_puts_until_there_is_room_and_nothing_else() {
-    with_small_disk("the full disk", |disk| {
+    with_small_disk(DISK_BYTES, "the full disk", |disk| {
         let mut server = start(disk);
         let mut client = server.connect();
         let mut jobs = BTreeSet::new();
@@ -124,7 +116,7 @@ fn a_full_disk_refuses_puts_until_there_is_room_and_nothing_else() {
 
 #[test]
 fn a_start_on_a_full_disk_loses_nothing_and_the_queue_can_be_emptied() {
-    with_small_disk("the start on a full disk", |disk| {
+    with_small_disk(DISK_BYTES, "the start on a full disk", |disk| {
         let mut server = start(disk);
         let mut jobs = BTreeSet::new();
         put_until_full(&mut server.connect(), &mut jobs);
