@@ -30,8 +30,8 @@ use crate::storage::wal::Wal;
 /// So that writing checkpoints costs at most an eighth of writing the log.
 const LOG_PER_STATE: u64 = 8;
 
-/// On a full disk, a log shorter than this is not worth a checkpoint, bytes.
-const FULL_LOG_BYTES_MIN: u64 = 256 << 10;
+/// On a full disk, a checkpoint that frees less than this is not worth it, bytes.
+const FREED_BYTES_MIN: u64 = 256 << 10;
 
 /// The least and the most written ahead for a checkpoint on a disk that others fill, bytes.
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
@@ -110,8 +110,9 @@ impl DiskUpkeep {
 
     /// Measures the disk. Kept from the log is room for one checkpoint of the state as it is now; to
     /// that the jobs belong that wait to be written to run files, for they come into it if there is no
-    /// room for those. Kept from puts is room for the log to go on with everything else, and for two
-    /// checkpoints: only the second one frees log that is behind the first.
+    /// room for those. Kept from puts is room for the log to go on with everything else, for which its
+    /// spare files serve too, and for two checkpoints: only the second one frees log that is behind
+    /// the first.
     pub(super) fn measure(&mut self, replica: &Replica) {
         let (run_bytes, merge_bytes) = self.cold.with(|set| set.needed_bytes());
         self.state_bytes = replica.with_state(|state| state.queue.checkpoint_bytes()) + run_bytes;
@@ -123,7 +124,7 @@ impl DiskUpkeep {
         // A disk that does not tell is found to be full by writing to it.
         let free = self.disk.free_bytes(self.directory.lock().path()).unwrap_or(u64::MAX / 4);
         let needed = (kept + grown).saturating_sub(held) + merge_bytes;
-        let needed = needed.saturating_add(self.free_min);
+        let needed = needed.saturating_add(self.free_min.saturating_sub(self.wal.spare_bytes()));
         let signed = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 4);
         self.room.measured(signed(free) - signed(needed));
         let room = DiskRoom { free_bytes: free, spare_bytes: free.saturating_sub(needed) };
@@ -169,15 +170,15 @@ impl DiskUpkeep {
         let ops = ops - self.last.map_or(0, |last| last.applied_ops);
         log_bytes >= self.limits.log_bytes_min.max(LOG_PER_STATE * state_bytes)
             || ops >= self.limits.replay_ops_max
-            || self.is_short() && self.is_worth_freeing()
+            || self.is_short() && self.is_worth_a_checkpoint()
     }
 
-    /// Whether the disk is full, another checkpoint would free log, and nothing has changed since
-    /// the last one: without an entry of our own puts would stay refused for ever.
+    /// Whether the disk is full, another checkpoint would free some of it, and nothing has changed
+    /// since the last one: without an entry of our own puts would stay refused for ever.
     pub(super) fn is_stuck(&self, replica: &Replica) -> bool {
         let applied = replica.with_state(|state| state.applied.map(|id| id.index));
         self.is_short()
-            && self.is_worth_freeing()
+            && self.is_worth_a_checkpoint()
             && self.last.is_some_and(|last| Some(last.index) == applied)
     }
 
@@ -185,14 +186,22 @@ impl DiskUpkeep {
     /// behind it the older checkpoint is of no use any more; but the next one may need that jobs are
     /// deleted first, or an entry at least.
     pub(super) fn covered_by_last(&self) -> Option<u64> {
-        let last = self.last.filter(|_| self.wal.state().stalled && self.is_worth_freeing())?;
-        Some(last.index)
+        let is_stalled = self.wal.state().stalled && self.log_bytes() >= FREED_BYTES_MIN;
+        self.last.filter(|_| is_stalled).map(|last| last.index)
     }
 
-    /// Whether the log has more than a little that the next checkpoint but one will cover.
-    fn is_worth_freeing(&self) -> bool {
+    /// Whether the next two checkpoints free more than a little: log that they cover, and room of
+    /// those that they replace, which may be of a time when there was more to say.
+    fn is_worth_a_checkpoint(&self) -> bool {
+        let surplus = |part: &Part| part.file_bytes.saturating_sub(self.state_bytes);
+        let freed = self.log_bytes() + self.parts.iter().map(surplus).sum::<u64>();
+        freed >= FREED_BYTES_MIN
+    }
+
+    /// The log that is kept, bytes.
+    fn log_bytes(&self) -> u64 {
         let purged = self.wal.state().purged.map_or(0, |purged| purged.index);
-        self.wal.bytes_since(purged) >= FULL_LOG_BYTES_MIN
+        self.wal.bytes_since(purged)
     }
 
     /// Up to where the log may go when a checkpoint at `index` is kept: what a member will need to

@@ -1,7 +1,7 @@
 //! How the disk is doing, for those who answer clients.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::storage::wal::Wal;
 
@@ -20,15 +20,30 @@ pub struct StorageGauges {
 #[derive(Default)]
 pub(super) struct Room {
     left_bytes: AtomicI64,
+    /// A put was refused since it was measured.
+    has_refused: AtomicBool,
+    is_short: AtomicBool,
 }
 
 impl Room {
     pub(super) fn measured(&self, left_bytes: i64) {
         self.left_bytes.store(left_bytes, Ordering::Relaxed);
+        let has_refused = self.has_refused.swap(false, Ordering::Relaxed);
+        self.is_short.store(left_bytes < 0 || has_refused, Ordering::Relaxed);
     }
 
+    /// Whether a put was refused before the last measurement, or the next one would be.
     pub(super) fn is_short(&self) -> bool {
-        self.left_bytes.load(Ordering::Relaxed) < 0
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: i64) -> bool {
+        let is_there = self.left_bytes.load(Ordering::Relaxed) >= bytes;
+        match is_there {
+            true => drop(self.left_bytes.fetch_sub(bytes, Ordering::Relaxed)),
+            false => self.has_refused.store(true, Ordering::Relaxed),
+        }
+        is_there
     }
 }
 
@@ -53,11 +68,7 @@ impl StorageGauges {
         let Some(wal) = &self.wal else { return true };
         let body_bytes = i64::try_from(body_bytes).unwrap_or(i64::MAX / 4);
         let needed = PUT_OVERHEAD_BYTES + 2 * body_bytes;
-        let left = &self.room.left_bytes;
-        left.load(Ordering::Relaxed) >= needed && !wal.is_full() && {
-            left.fetch_sub(needed, Ordering::Relaxed);
-            true
-        }
+        !wal.is_full() && self.room.take(needed)
     }
 
     /// How the log stands.
@@ -69,5 +80,24 @@ impl StorageGauges {
             current_segment: state.current_segment,
             records_written: state.records_written,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_short_when_a_put_was_refused_though_some_room_is_left() {
+        let room = Room::default();
+        room.measured(100);
+        assert!(room.take(60) && !room.take(60));
+        assert!(!room.is_short(), "not measured anew yet");
+        room.measured(50);
+        assert!(room.is_short());
+        room.measured(50);
+        assert!(!room.is_short(), "nobody has asked since");
+        room.measured(-1);
+        assert!(room.is_short());
     }
 }

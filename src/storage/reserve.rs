@@ -89,12 +89,18 @@ impl Reserve {
         Ok(Some((self.disk.open(path)?, bytes)))
     }
 
-    /// Has the file written, unless it is large enough or being written. No room is no error: it is
-    /// for the caller to try again.
+    /// Has the file written, unless it is large enough or being written; cuts one that is more than
+    /// twice as large as it is to be. No room is no error: it is for the caller to try again.
     pub fn refill(self: &Arc<Self>, background: &BackgroundHandle) {
         let wanted = {
             let mut state = self.state.lock();
-            if state.is_filling || state.held_bytes >= state.wanted_bytes {
+            if state.is_filling {
+                return;
+            }
+            if state.held_bytes >= state.wanted_bytes {
+                if state.held_bytes / 2 > state.wanted_bytes {
+                    self.cut(&mut state);
+                }
                 return;
             }
             state.is_filling = true;
@@ -116,6 +122,16 @@ impl Reserve {
         }
     }
 
+    fn cut(&self, state: &mut State) {
+        let cut = self.disk.open(&self.path).and_then(|file| file.set_length(state.wanted_bytes));
+        match cut {
+            Ok(()) => state.held_bytes = state.wanted_bytes,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "cannot cut the reserve");
+            }
+        }
+    }
+
     fn publish(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         self.disk.rename(&self.draft(), &self.path)?;
@@ -133,5 +149,38 @@ pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::background::{Background, BackgroundOptions};
+    use crate::storage::sim::SimDisk;
+    use crate::storage::tests::test_now;
+
+    const LARGE: u64 = 3 << 20;
+    const SMALL: u64 = 1 << 20;
+
+    #[test]
+    fn a_reserve_that_is_much_too_large_gives_room_back() {
+        let disk = SimDisk::new();
+        let background = Background::start(BackgroundOptions::new(test_now())).unwrap();
+        let reserve = Arc::new(Reserve::new(Arc::new(disk.clone()), "/reserve".into()));
+        let expect_held = |bytes| {
+            while reserve.state.lock().is_filling {
+                std::thread::yield_now();
+            }
+            assert_eq!((reserve.held_bytes(), disk.used_bytes()), (bytes, bytes));
+        };
+        reserve.set_wanted(LARGE);
+        reserve.refill(&background.handle());
+        expect_held(LARGE);
+        reserve.set_wanted(LARGE / 2);
+        reserve.refill(&background.handle());
+        expect_held(LARGE);
+        reserve.set_wanted(SMALL);
+        reserve.refill(&background.handle());
+        expect_held(SMALL);
     }
 }

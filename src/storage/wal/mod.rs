@@ -280,6 +280,11 @@ impl Wal {
         self.shared.full.load(Ordering::Relaxed)
     }
 
+    /// Bytes in files that wait to become segments.
+    pub fn spare_bytes(&self) -> u64 {
+        self.shared.spare_bytes()
+    }
+
     /// Figures about the log.
     pub fn state(&self) -> WalState {
         let mut state = self.shared.index.lock().state();

@@ -92,6 +92,11 @@ impl Shared {
         self.serial.fetch_max(serial + 1, Ordering::Relaxed);
     }
 
+    /// Bytes in all spares.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        self.spares.lock().ready.iter().map(|spare| spare.bytes).sum()
+    }
+
     /// Keeps a file as a spare. Gives it back when it is of no use.
     pub(super) fn offer_spare(&self, spare: Spare) -> Option<Spare> {
         let mut spares = self.spares.lock();
