@@ -5,15 +5,21 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use super::lru::Lru;
-use super::set::Member;
+use super::set::{Handle, Member};
 use super::{Group, Place, RunError};
 
 /// What an entry of a tree takes up beside itself, bytes, about.
 const TREE_ENTRY_BYTES: usize = 16;
 
+/// How many first records of groups are remembered by their ids. A power of two.
+const HEADS: usize = 1024;
+
 /// The cursors of the groups that were asked for lately.
 pub(super) struct Cursors {
     groups: Mutex<Lru<Group, GroupCursors>>,
+    /// Where a record is that a cursor stood on, by the last digits of its id: it will be taken, and
+    /// then it need not be looked for by its id, which costs a read of a page.
+    heads: Mutex<Box<[Option<(u64, Handle)>; HEADS]>>,
 }
 
 /// The cursors of one group: for each run a place before which it has nothing of the group, and the
@@ -30,7 +36,7 @@ struct GroupCursors {
 
 impl Cursors {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { groups: Mutex::new(Lru::new(bytes_max)) }
+        Self { groups: Mutex::new(Lru::new(bytes_max)), heads: Mutex::new(Box::new([None; HEADS])) }
     }
 
     /// The first untaken place of a group in all the runs.
@@ -48,7 +54,15 @@ impl Cursors {
             + cursors.cursors.len() * entry_bytes
             + Lru::<Group, GroupCursors>::entry_bytes();
         self.groups.lock().insert(group, cursors, bytes);
-        Ok(first)
+        let Some((place, handle)) = first else { return Ok(None) };
+        self.heads.lock()[slot(place.id)] = Some((place.id, handle));
+        Ok(Some(place))
+    }
+
+    /// Where the record of this id was when a cursor stood on it. It may be another's place by now.
+    pub(super) fn head(&self, id: u64) -> Option<Handle> {
+        let head = self.heads.lock()[slot(id)];
+        head.filter(|(of, _)| *of == id).map(|(_, handle)| handle)
     }
 
     /// Forgets all: runs were replaced by others.
@@ -58,8 +72,12 @@ impl Cursors {
 
     /// What they take up in memory, bytes.
     pub(super) fn resident_bytes(&self) -> usize {
-        self.groups.lock().cost()
+        self.groups.lock().cost() + size_of::<[Option<(u64, Handle)>; HEADS]>()
     }
+}
+
+fn slot(id: u64) -> usize {
+    (id % HEADS as u64) as usize
 }
 
 impl GroupCursors {
@@ -79,12 +97,12 @@ impl GroupCursors {
         &mut self,
         runs: &BTreeMap<u64, Member>,
         group: Group,
-    ) -> Result<Option<Place>, RunError> {
+    ) -> Result<Option<(Place, Handle)>, RunError> {
         while let Some((&(place, serial), &ordinal)) = self.cursors.first_key_value() {
             let member = runs.get(&serial);
             let is_free = |ordinal: &u32| member.is_some_and(|it| !it.marks.is_taken(*ordinal));
-            if ordinal.as_ref().is_some_and(is_free) {
-                return Ok(Some(place));
+            if let Some(ordinal) = ordinal.filter(is_free) {
+                return Ok(Some((place, Handle { serial, ordinal })));
             }
             let next = match member {
                 Some(member) => member.first_of(group, ordinal)?,

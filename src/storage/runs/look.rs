@@ -19,11 +19,15 @@ impl RunSet {
         self.runs.values().map(|member| u64::from(member.marks.untaken())).sum()
     }
 
-    /// The untaken record of that id. Reads one page of ids and one block in the usual case.
+    /// The untaken record of that id. Reads one page of ids and one block in the usual case; only the
+    /// block when it is the first of its group, and that was asked for.
     ///
     /// # Errors
     /// [`RunError::Corrupt`], or what the disk says.
     pub fn find(&self, id: u64) -> Result<Option<Found>, RunError> {
+        if let Some(found) = self.find_head(id)? {
+            return Ok(Some(found));
+        }
         for serial in self.spans.of(id) {
             let member = &self.runs[&serial];
             let ordinal = member.run.find(id)?;
@@ -133,6 +137,16 @@ impl RunSet {
             Some(part) => part.run.file().map_or(Ok(()), |file| file.verify(&AtomicU64::new(0))),
             None => Err(RunError::Missing { file: self.files.path(uid) }),
         }
+    }
+
+    /// The untaken record of that id, if a cursor stands on it.
+    fn find_head(&self, id: u64) -> Result<Option<Found>, RunError> {
+        let is_there = |handle: &Handle| {
+            let member = self.runs.get(&handle.serial);
+            member.is_some_and(|member| !member.marks.is_taken(handle.ordinal))
+        };
+        let Some(handle) = self.cursors.head(id).filter(is_there) else { return Ok(None) };
+        self.found(handle).map(|found| Some(found).filter(|found| found.place.id == id))
     }
 
     fn found(&self, handle: Handle) -> Result<Found, RunError> {

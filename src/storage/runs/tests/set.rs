@@ -373,3 +373,17 @@ fn what_will_be_looked_for_is_announced_to_the_disk_once() {
     bench.set.expect(&ids);
     assert_eq!(disk.announced_reads(), 8, "the pages are cached");
 }
+
+#[test]
+fn the_first_of_a_group_is_found_without_a_look_at_the_ids() {
+    let disk = SimDisk::new();
+    let mut bench = bench(&disk);
+    bench.set.seal((0..2000).map(|id| record(place(0, id, id))).collect());
+    bench.settle();
+    assert_eq!(bench.set.first(place(0, 0, 0).group).unwrap(), Some(place(0, 0, 0)));
+    let found = bench.set.find(0).unwrap().expect("it is there");
+    bench.set.expect(&[0]);
+    assert_eq!(disk.announced_reads(), 1, "the page of ids is not cached yet");
+    bench.set.take(&found).unwrap();
+    assert_eq!(bench.set.find(0).unwrap(), None, "what is remembered of it is not believed");
+}
