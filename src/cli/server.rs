@@ -75,6 +75,11 @@ pub struct Arguments {
     #[arg(long = "disk-free-min", value_name = "BYTES", value_parser = read_size)]
     pub disk_free_min: Option<u64>,
 
+    /// Make a checkpoint when the log behind the last one is so long, in bytes or with K, M or G
+    /// (default 256M), and eight times as long as that. Less: shorter starts, more writing
+    #[arg(long = "checkpoint-log-min", value_name = "BYTES", value_parser = read_size)]
+    pub checkpoint_log_min: Option<u64>,
+
     /// Refuse to start on an empty data directory
     #[arg(long = "must-exist")]
     pub must_exist: bool,

@@ -16,7 +16,7 @@ use crate::cli::Arguments;
 const PREFIX: &str = "BEANPOLE_";
 
 /// Every key, and how its variable is read.
-const KEYS: [(&str, Kind); 25] = [
+const KEYS: [(&str, Kind); 26] = [
     ("data_dir", Kind::Text),
     ("must_exist", Kind::Switch),
     ("sync_every", Kind::Number),
@@ -28,6 +28,7 @@ const KEYS: [(&str, Kind); 25] = [
     ("segment_size_max", Kind::Number),
     ("memory", Kind::Number),
     ("disk_free_min", Kind::Number),
+    ("checkpoint_log_min", Kind::Number),
     ("log_format", Kind::Text),
     ("verbose", Kind::Number),
     ("cluster.listen", Kind::Text),
@@ -162,6 +163,7 @@ fn of_flags(arguments: &Arguments) -> Settings {
         segment_size_max: arguments.segment_size_max,
         memory: arguments.memory,
         disk_free_min: arguments.disk_free_min,
+        checkpoint_log_min: arguments.checkpoint_log_min,
         log_format: arguments.log_format,
         verbose: (arguments.verbose > 0).then_some(arguments.verbose),
         cluster: None,

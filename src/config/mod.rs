@@ -36,6 +36,9 @@ const JOB_PER_MEMORY: u64 = 32;
 /// The least `-s` means, bytes.
 pub const SEGMENT_SIZE_MAX_FLOOR: u64 = 1 << 20;
 
+/// With less, a server that has little to say would do little else than write checkpoints.
+const CHECKPOINT_LOG_MIN_FLOOR: u64 = 1 << 20;
+
 /// Said of a default budget that is too little.
 const NO_MEMORY_SAID: &str = ". (Without --memory it is the lesser of a quarter of \
     the machine's memory and 60 percent of its control group's.)";
@@ -66,6 +69,8 @@ pub struct Config {
     pub memory: u64,
     /// Room on the disk that puts leave free beside what checkpoints need, bytes.
     pub disk_free_min: u64,
+    /// How long the log behind the last checkpoint must be for the next one, bytes.
+    pub checkpoint_log_min: u64,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// How much to log: 0, 1 or 2.
@@ -125,6 +130,16 @@ pub enum ConfigError {
         budget: u64,
         /// Nobody said it.
         is_default: bool,
+    },
+    /// A number is less than makes sense.
+    #[error("{key} cannot be {asked}: {floor} is the least")]
+    TooLittle {
+        /// Which setting.
+        key: &'static str,
+        /// What was asked for.
+        asked: u64,
+        /// What is possible.
+        floor: u64,
     },
     /// `-p` is not a port.
     #[error("{0} is not a port: a number from 0 to 65535 is wanted")]
@@ -261,7 +276,16 @@ impl Config {
             segment_size_max: segment_size_typed.max(SEGMENT_SIZE_MAX_FLOOR),
             segment_size_typed,
             memory,
-            disk_free_min: settings.disk_free_min.unwrap_or_default().max(DISK_FREE_MIN_DEFAULT),
+            disk_free_min: at_least(
+                "disk_free_min",
+                settings.disk_free_min,
+                DISK_FREE_MIN_DEFAULT,
+            )?,
+            checkpoint_log_min: at_least(
+                "checkpoint_log_min",
+                settings.checkpoint_log_min,
+                CHECKPOINT_LOG_MIN_FLOOR,
+            )?,
             log_format: settings.log_format.unwrap_or(LogFormat::Text),
             verbosity: settings.verbose.unwrap_or_default().min(VERBOSITY_MAX),
             cluster,
@@ -290,6 +314,14 @@ pub fn data_dir_of_server(
     }
     let Some(file) = file else { return Ok(None) };
     Ok(Settings::read(&file)?.data_dir)
+}
+
+fn at_least(key: &'static str, asked: Option<u64>, floor: u64) -> Result<u64, ConfigError> {
+    let asked = asked.expect("settings have the defaults in them");
+    match asked < floor {
+        true => Err(ConfigError::TooLittle { key, asked, floor }),
+        false => Ok(asked),
+    }
 }
 
 fn memory(settings: &Settings, machine: &Machine) -> Result<u64, ConfigError> {

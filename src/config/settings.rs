@@ -17,8 +17,11 @@ const JOB_SIZE_MAX_DEFAULT: u64 = 65_535;
 /// The largest file of the log by default, bytes.
 pub const SEGMENT_SIZE_MAX_DEFAULT: u64 = 64 << 20;
 
-/// The room for the log of what empties the queue, bytes. Less is raised to this.
+/// The room for the log of what empties the queue by default, and at least, bytes.
 pub const DISK_FREE_MIN_DEFAULT: u64 = 8 << 20;
+
+/// The length of the log that is worth a checkpoint by default, bytes.
+pub const CHECKPOINT_LOG_MIN_DEFAULT: u64 = 256 << 20;
 
 /// beanstalkd's port.
 pub const PORT_DEFAULT: u16 = 11_300;
@@ -49,8 +52,10 @@ pub struct Settings {
     /// The budget for memory, bytes. Default: the lesser of a quarter of the machine's and 60 percent
     /// of its control group's; without a data directory three quarters of what is allowed.
     pub memory: Option<u64>,
-    /// Room on the disk below which puts are refused, bytes. Default 8 MiB.
+    /// Room on the disk below which puts are refused, bytes. Default 8 MiB, and at least.
     pub disk_free_min: Option<u64>,
+    /// How long the log behind the last checkpoint must be for the next one, bytes. Default 256 MiB.
+    pub checkpoint_log_min: Option<u64>,
     /// The form of log lines. Default text.
     pub log_format: Option<LogFormat>,
     /// How much to log: 0 (the default), 1 or 2.
@@ -119,6 +124,7 @@ impl Settings {
             segment_size_max: Some(SEGMENT_SIZE_MAX_DEFAULT),
             memory: None,
             disk_free_min: Some(DISK_FREE_MIN_DEFAULT),
+            checkpoint_log_min: Some(CHECKPOINT_LOG_MIN_DEFAULT),
             log_format: Some(LogFormat::Text),
             verbose: Some(0),
             cluster: is_cluster.then(ClusterSettings::defaults),
@@ -146,6 +152,7 @@ impl Settings {
             segment_size_max: self.segment_size_max.or(lower.segment_size_max),
             memory: self.memory.or(lower.memory),
             disk_free_min: self.disk_free_min.or(lower.disk_free_min),
+            checkpoint_log_min: self.checkpoint_log_min.or(lower.checkpoint_log_min),
             log_format: self.log_format.or(lower.log_format),
             verbose: self.verbose.or(lower.verbose),
             cluster: match (self.cluster, lower.cluster) {

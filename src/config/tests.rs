@@ -106,6 +106,19 @@ fn a_budget_below_the_floor_is_refused_with_what_is_needed() {
 }
 
 #[test]
+fn room_and_log_below_their_floors_are_refused_with_both_numbers() {
+    for (asked, refused) in [
+        ("--disk-free-min 1M", "disk_free_min cannot be 1048576: 8388608 is the least"),
+        ("--checkpoint-log-min 9K", "checkpoint_log_min cannot be 9216: 1048576 is the least"),
+    ] {
+        let error = check(&format!("beanpole {asked}")).expect_err("too little").to_string();
+        assert_eq!(error, refused);
+    }
+    let config = check("beanpole --checkpoint-log-min 1M").expect("the floor itself");
+    assert_eq!(config.checkpoint_log_min, 1 << 20);
+}
+
+#[test]
 fn the_largest_job_is_a_small_part_of_the_budget() {
     assert!(check("beanpole --memory 96M -z 3145728").is_ok());
     let error = check("beanpole --memory 96M -z 3145729").expect_err("too large").to_string();

@@ -321,7 +321,10 @@ fn open_options(
         durability,
         clock: Arc::clone(clock),
         newcomer,
-        checkpoints: CheckpointLimits::default(),
+        checkpoints: CheckpointLimits {
+            log_bytes_min: config.checkpoint_log_min,
+            ..CheckpointLimits::default()
+        },
         hot_bytes_max: memory.has_cold().then_some(memory.hot.limit / 8 * 7),
         memory: Arc::clone(memory),
     }
