@@ -21,7 +21,7 @@ pub const SEGMENT_SIZE_MAX_DEFAULT: u64 = 64 << 20;
 pub const DISK_FREE_MIN_DEFAULT: u64 = 8 << 20;
 
 /// The length of the log that is worth a checkpoint by default, bytes.
-pub const CHECKPOINT_LOG_MIN_DEFAULT: u64 = 256 << 20;
+const CHECKPOINT_LOG_MIN_DEFAULT: u64 = 256 << 20;
 
 /// beanstalkd's port.
 pub const PORT_DEFAULT: u16 = 11_300;
