@@ -14,12 +14,15 @@ const TREE_ENTRY_BYTES: usize = 16;
 /// How many first records of groups are remembered by their ids. A power of two.
 const HEADS: usize = 1024;
 
+/// Where a record of this id was when a cursor stood on it.
+type Head = Option<(u64, Handle)>;
+
 /// The cursors of the groups that were asked for lately.
 pub(super) struct Cursors {
     groups: Mutex<Lru<Group, GroupCursors>>,
     /// Where a record is that a cursor stood on, by the last digits of its id: it will be taken, and
     /// then it need not be looked for by its id, which costs a read of a page.
-    heads: Mutex<Box<[Option<(u64, Handle)>; HEADS]>>,
+    heads: Mutex<Box<[Head; HEADS]>>,
 }
 
 /// The cursors of one group: for each run a place before which it has nothing of the group, and the
@@ -72,7 +75,7 @@ impl Cursors {
 
     /// What they take up in memory, bytes.
     pub(super) fn resident_bytes(&self) -> usize {
-        self.groups.lock().cost() + size_of::<[Option<(u64, Handle)>; HEADS]>()
+        self.groups.lock().cost() + size_of::<[Head; HEADS]>()
     }
 }
 
