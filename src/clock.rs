@@ -6,10 +6,12 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{self, Bug};
 use crate::queue::LogicalTime;
 
 /// How far a wall clock may drift from boot time before a new anchor is due, nanoseconds.
@@ -48,11 +50,17 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn boot_nanos(&self) -> u64 {
-        read(ClockId::Boottime)
+        match planted::is(Bug::WallClock) {
+            true => self.wall_nanos(),
+            false => read(ClockId::Boottime),
+        }
     }
 
+    /// By way of the C library, unlike the other: there a test can put a clock that jumps in its place.
+    #[expect(clippy::disallowed_methods, reason = "this is the only reader of time")]
     fn wall_nanos(&self) -> u64 {
-        read(ClockId::Realtime)
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn boot_id(&self) -> u128 {
@@ -136,7 +144,9 @@ impl LogicalClock {
             true => heard,
             false => estimate.unwrap_or_else(|| self.now()),
         };
-        self.set(start.max(floor));
+        let ahead =
+            if planted::is(Bug::ClockAhead) { Duration::from_secs(10) } else { Duration::ZERO };
+        self.set(start.max(floor).after(ahead));
         self.pause();
     }
 

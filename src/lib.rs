@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod link;
 pub mod memory;
+pub mod planted;
 pub mod queue;
 pub mod raft;
 pub mod random;

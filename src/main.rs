@@ -7,6 +7,7 @@ use beanpole::chain::Chain;
 use beanpole::cli::{Arguments, ClusterArguments, EXIT_USAGE, Invocation, LogFormat, UsageError};
 use beanpole::config::{Config, ConfigError, Loaded};
 use beanpole::demo;
+use beanpole::planted::{self, Bug};
 use beanpole::server::{self, RunError};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -28,8 +29,12 @@ fn main() -> ExitCode {
         eprintln!("{program}: {error}");
         ExitCode::from(status)
     };
+    let bug = match planted::choose(std::env::var_os(planted::VARIABLE).as_deref()) {
+        Ok(bug) => bug,
+        Err(unknown) => return end(EXIT_USAGE, &unknown),
+    };
     match Invocation::read(std::env::args_os()) {
-        Ok(Invocation::Serve(arguments)) => serve(&arguments, end),
+        Ok(Invocation::Serve(arguments)) => serve(&arguments, bug, end),
         Ok(Invocation::Cluster(arguments)) => cluster(&arguments, end),
         Ok(Invocation::Demo(arguments)) => match demo::run(&arguments) {
             Ok(()) => ExitCode::SUCCESS,
@@ -48,13 +53,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &Arguments, end: impl Fn(u8, &dyn std::fmt::Display) -> ExitCode) -> ExitCode {
+fn serve(
+    arguments: &Arguments,
+    bug: Option<Bug>,
+    end: impl Fn(u8, &dyn std::fmt::Display) -> ExitCode,
+) -> ExitCode {
+    let notice = planted::notice(bug);
     if arguments.help {
         eprint!("{}", Arguments::usage());
         return ExitCode::SUCCESS;
     }
     if arguments.version {
-        print(&format!("beanpole {}\n", env!("CARGO_PKG_VERSION")));
+        let notice = notice.map(|notice| format!(" ({notice})")).unwrap_or_default();
+        print(&format!("beanpole {}{notice}\n", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
     let loaded = match Loaded::read(arguments, std::env::vars_os()) {
@@ -73,6 +84,7 @@ fn serve(arguments: &Arguments, end: impl Fn(u8, &dyn std::fmt::Display) -> Exit
         return end(EXIT_FAILED, &error);
     }
     start_logging(&loaded.config);
+    notice.iter().for_each(|notice| tracing::warn!("{notice}"));
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match server::run(loaded.config) {
         Ok(()) => ExitCode::SUCCESS,

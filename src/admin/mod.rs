@@ -138,8 +138,21 @@ pub struct ClusterStatus {
     pub phase: String,
     /// Jobs in all states, where they can be told.
     pub jobs: Option<u64>,
+    /// How far this member has come itself; `None` while the process waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<AppliedStatus>,
     /// All members, in order of their ids; empty while the process waits.
     pub members: Vec<MemberStatus>,
+}
+
+/// How far a member has come. Two members of one cluster with the same index have the same digest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct AppliedStatus {
+    /// The last entry it has applied.
+    pub index: u64,
+    /// The running digest of all outcomes up to that entry, 16 hexadecimal digits. It is what
+    /// members compare with each other.
+    pub digest: String,
 }
 
 /// The phase of a process with a `[cluster]` table and an empty data directory.

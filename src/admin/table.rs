@@ -163,6 +163,7 @@ mod tests {
             term: 7,
             phase: "serving".to_owned(),
             jobs: Some(12),
+            applied: None,
             members: vec![
                 member(1, Role::Leader, Contact::Heard),
                 member(2, Role::Learner, Contact::Here),
@@ -186,6 +187,7 @@ ID  ROLE     CONTACT  ADDRESS         CLIENTS            MATCHED  LAG  VERSION
             term: 7,
             phase: "no-majority".to_owned(),
             jobs: Some(12),
+            applied: None,
             members: Vec::new(),
         };
         let text = text(&Reply::Status(status));

@@ -80,6 +80,10 @@ pub struct Arguments {
     #[arg(long = "checkpoint-log-min", value_name = "BYTES", value_parser = read_size)]
     pub checkpoint_log_min: Option<u64>,
 
+    /// Make a checkpoint at the latest when a start would have to apply so many ops (default 3000000)
+    #[arg(long = "checkpoint-ops-max", value_name = "COUNT")]
+    pub checkpoint_ops_max: Option<u64>,
+
     /// Refuse to start on an empty data directory
     #[arg(long = "must-exist")]
     pub must_exist: bool,

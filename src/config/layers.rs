@@ -11,12 +11,13 @@ use toml::{Table, Value};
 use super::settings::Settings;
 use super::{ConfigError, sync_said_twice};
 use crate::cli::Arguments;
+use crate::planted;
 
 /// How the names of our variables begin.
 const PREFIX: &str = "BEANPOLE_";
 
 /// Every key, and how its variable is read.
-const KEYS: [(&str, Kind); 26] = [
+const KEYS: [(&str, Kind); 27] = [
     ("data_dir", Kind::Text),
     ("must_exist", Kind::Switch),
     ("sync_every", Kind::Number),
@@ -29,6 +30,7 @@ const KEYS: [(&str, Kind); 26] = [
     ("memory", Kind::Number),
     ("disk_free_min", Kind::Number),
     ("checkpoint_log_min", Kind::Number),
+    ("checkpoint_ops_max", Kind::Number),
     ("log_format", Kind::Text),
     ("verbose", Kind::Number),
     ("cluster.listen", Kind::Text),
@@ -164,6 +166,7 @@ fn of_flags(arguments: &Arguments) -> Settings {
         memory: arguments.memory,
         disk_free_min: arguments.disk_free_min,
         checkpoint_log_min: arguments.checkpoint_log_min,
+        checkpoint_ops_max: arguments.checkpoint_ops_max,
         log_format: arguments.log_format,
         verbose: (arguments.verbose > 0).then_some(arguments.verbose),
         cluster: None,
@@ -179,7 +182,9 @@ fn of_variables(
     for (name, text) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
         let Some((key, kind)) = KEYS.into_iter().find(|(key, _)| variable(key) == name) else {
-            unknown.push(name.to_owned());
+            if !(planted::IS_POSSIBLE && name == planted::VARIABLE) {
+                unknown.push(name.to_owned());
+            }
             continue;
         };
         let refused = |why: &str| ConfigError::Variable {

@@ -38,6 +38,7 @@ pub const SEGMENT_SIZE_MAX_FLOOR: u64 = 1 << 20;
 
 /// With less, a server that has little to say would do little else than write checkpoints.
 const CHECKPOINT_LOG_MIN_FLOOR: u64 = 1 << 20;
+const CHECKPOINT_OPS_MAX_FLOOR: u64 = 1000;
 
 /// Said of a default budget that is too little.
 const NO_MEMORY_SAID: &str = ". (Without --memory it is the lesser of a quarter of \
@@ -71,6 +72,8 @@ pub struct Config {
     pub disk_free_min: u64,
     /// How long the log behind the last checkpoint must be for the next one, bytes.
     pub checkpoint_log_min: u64,
+    /// After how many ops behind the last checkpoint the next one is made at the latest.
+    pub checkpoint_ops_max: u64,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// How much to log: 0, 1 or 2.
@@ -285,6 +288,11 @@ impl Config {
                 "checkpoint_log_min",
                 settings.checkpoint_log_min,
                 CHECKPOINT_LOG_MIN_FLOOR,
+            )?,
+            checkpoint_ops_max: at_least(
+                "checkpoint_ops_max",
+                settings.checkpoint_ops_max,
+                CHECKPOINT_OPS_MAX_FLOOR,
             )?,
             log_format: settings.log_format.unwrap_or(LogFormat::Text),
             verbosity: settings.verbose.unwrap_or_default().min(VERBOSITY_MAX),

@@ -23,6 +23,9 @@ pub const DISK_FREE_MIN_DEFAULT: u64 = 8 << 20;
 /// The length of the log that is worth a checkpoint by default, bytes.
 const CHECKPOINT_LOG_MIN_DEFAULT: u64 = 256 << 20;
 
+/// How many ops a start has to apply by default, at most.
+const CHECKPOINT_OPS_MAX_DEFAULT: u64 = 3_000_000;
+
 /// beanstalkd's port.
 pub const PORT_DEFAULT: u16 = 11_300;
 
@@ -56,6 +59,9 @@ pub struct Settings {
     pub disk_free_min: Option<u64>,
     /// How long the log behind the last checkpoint must be for the next one, bytes. Default 256 MiB.
     pub checkpoint_log_min: Option<u64>,
+    /// After how many ops behind the last checkpoint the next one is made at the latest. Default 3
+    /// million.
+    pub checkpoint_ops_max: Option<u64>,
     /// The form of log lines. Default text.
     pub log_format: Option<LogFormat>,
     /// How much to log: 0 (the default), 1 or 2.
@@ -125,6 +131,7 @@ impl Settings {
             memory: None,
             disk_free_min: Some(DISK_FREE_MIN_DEFAULT),
             checkpoint_log_min: Some(CHECKPOINT_LOG_MIN_DEFAULT),
+            checkpoint_ops_max: Some(CHECKPOINT_OPS_MAX_DEFAULT),
             log_format: Some(LogFormat::Text),
             verbose: Some(0),
             cluster: is_cluster.then(ClusterSettings::defaults),
@@ -153,6 +160,7 @@ impl Settings {
             memory: self.memory.or(lower.memory),
             disk_free_min: self.disk_free_min.or(lower.disk_free_min),
             checkpoint_log_min: self.checkpoint_log_min.or(lower.checkpoint_log_min),
+            checkpoint_ops_max: self.checkpoint_ops_max.or(lower.checkpoint_ops_max),
             log_format: self.log_format.or(lower.log_format),
             verbose: self.verbose.or(lower.verbose),
             cluster: match (self.cluster, lower.cluster) {

@@ -110,6 +110,7 @@ fn room_and_log_below_their_floors_are_refused_with_both_numbers() {
     for (asked, refused) in [
         ("--disk-free-min 1M", "disk_free_min cannot be 1048576: 8388608 is the least"),
         ("--checkpoint-log-min 9K", "checkpoint_log_min cannot be 9216: 1048576 is the least"),
+        ("--checkpoint-ops-max 9", "checkpoint_ops_max cannot be 9: 1000 is the least"),
     ] {
         let error = check(&format!("beanpole {asked}")).expect_err("too little").to_string();
         assert_eq!(error, refused);

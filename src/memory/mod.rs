@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::planted::{self, Bug};
+
 pub use machine::{Machine, resident_bytes};
 
 /// What the process has beside all that is counted, bytes: 10 MiB of code, 26 MiB of tables that
@@ -137,7 +139,8 @@ impl Memory {
     /// When it is less.
     pub fn new(budget: u64, has_disk: bool) -> Self {
         assert!(budget >= BUDGET_FLOOR_BYTES, "the budget was checked");
-        let percent = |percent: u64| (budget - PROCESS_BYTES) / 100 * percent;
+        let times = if planted::is(Bug::MemoryUnbounded) { 64 } else { 1 };
+        let percent = |percent: u64| (budget - PROCESS_BYTES) / 100 * percent * times;
         let share = |name, on_disk: u64, in_memory: u64| {
             Share::new(name, percent(if has_disk { on_disk } else { in_memory }))
         };

@@ -11,11 +11,12 @@ use super::cold::ColdShelves;
 use super::continuation::{Continuation, ContinuationId};
 use super::counters::Totals;
 use super::digest::Chain;
-use super::job::{Body, Job};
+use super::job::{Body, Job, JobState};
 use super::member::MemberFacts;
 use super::session::SessionFacts;
 use super::tube::{TubeFacts, TubeId};
 use super::{JobId, Limits, LogicalTime, MemberId, NextNumbers, Queue, SessionId};
+use crate::planted::{self, Bug};
 
 /// A piece of the state. The header is the first record of a checkpoint; the others follow in no
 /// particular order.
@@ -84,7 +85,11 @@ impl Queue {
     /// When a checkpoint is under way.
     pub fn begin_checkpoint(&mut self) {
         assert!(self.checkpoint.is_none(), "a checkpoint is under way already");
-        self.checkpoint = Some(Checkpoint { header: Some(Box::new(self.header())) });
+        let mut header = Box::new(self.header());
+        if planted::is(Bug::CheckpointLacksHeld) {
+            header.lengths.jobs -= self.job_counts.reserved;
+        }
+        self.checkpoint = Some(Checkpoint { header: Some(header) });
         self.members.freeze();
         self.tubes.freeze();
         self.sessions.freeze();
@@ -114,7 +119,11 @@ impl Queue {
             && self.continuations.slice(left, |id, continuation| {
                 out.push(Record::Continuation(id, Kept(continuation)));
             })
-            && self.jobs.slice(left, |id, job| out.push(Record::Job(id, job)));
+            && self.jobs.slice(left, |id, job| {
+                if !is_left_out(&job) {
+                    out.push(Record::Job(id, job));
+                }
+            });
         if over {
             self.checkpoint = None;
         }
@@ -190,4 +199,9 @@ impl Queue {
             continuations: self.continuations.len() as u64,
         }
     }
+}
+
+/// Whether a checkpoint goes without a job that is hot: never, but for a planted bug.
+fn is_left_out(job: &Job) -> bool {
+    planted::is(Bug::CheckpointLacksHeld) && matches!(job.state, JobState::Reserved { .. })
 }

@@ -2,12 +2,15 @@
 //! others get goes to the work's outcomes. Kicks are in `continuation`, tubes in `tube`, what a
 //! session uses and watches in `session`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::deadline::SAFETY_MARGIN;
 use super::job::{Body, Job, JobState, Tallies, tally};
 use super::work::Work;
-use super::{JobId, Outcome, Queue, SessionId, Wait};
+use super::{JobId, LogicalTime, Outcome, Queue, SessionId, Wait};
+use crate::planted::{self, Bug};
 
 /// The arguments of a put.
 pub(super) struct NewJob<'a> {
@@ -36,10 +39,17 @@ impl Queue {
                 tallies.reserves = 1;
                 work.outcomes
                     .push((by, Outcome::Reserved { job, body: Body::Here(new.body.clone()) }));
-                JobState::Reserved { by, deadline: self.after_seconds(ttr) }
+                if planted::is(Bug::TwoHolders)
+                    && let Some(second) = self.next_waiter(tube)
+                {
+                    self.end_wait(second);
+                    let body = Body::Here(new.body.clone());
+                    work.outcomes.push((second, Outcome::Reserved { job, body }));
+                }
+                JobState::Reserved { by, deadline: self.end_of_hold(ttr) }
             }
             None if new.delay == 0 => JobState::Ready,
-            None => JobState::Delayed { until: self.after_seconds(new.delay) },
+            None => JobState::Delayed { until: self.end_of_delay(new.delay) },
         };
         let body = Body::Here(new.body.clone());
         let (priority, delay, created) = (new.priority, new.delay, self.clock);
@@ -114,7 +124,7 @@ impl Queue {
         if delay == 0 {
             self.make_ready(id, work);
         } else {
-            let until = self.after_seconds(delay);
+            let until = self.end_of_delay(delay);
             self.move_job(id, JobState::Delayed { until });
             self.serve_next(work);
         }
@@ -131,6 +141,13 @@ impl Queue {
         if !self.holds(session, id) {
             return Outcome::NotFound;
         }
+        if planted::is(Bug::BuryReleases) {
+            self.make_ready(id, work);
+            return Outcome::Buried;
+        }
+        if planted::is(Bug::Diverges) {
+            self.next.bury += u64::from(std::process::id());
+        }
         let sequence = self.next.bury;
         self.next.bury += 1;
         let job = self.move_job(id, JobState::Buried { sequence });
@@ -144,9 +161,23 @@ impl Queue {
         if !self.holds(session, id) {
             return Outcome::NotFound;
         }
-        let deadline = self.after_seconds(self.job(id).ttr);
-        self.move_job(id, JobState::Reserved { by: session, deadline });
+        let deadline = self.end_of_hold(self.job(id).ttr);
+        if !planted::is(Bug::TouchIgnored) {
+            self.move_job(id, JobState::Reserved { by: session, deadline });
+        }
         Outcome::Touched
+    }
+
+    /// When a reservation ends that begins now.
+    pub(super) fn end_of_hold(&self, ttr: u32) -> LogicalTime {
+        let time = Duration::from_secs(u64::from(ttr));
+        self.clock.after(if planted::is(Bug::TtrHalved) { time / 2 } else { time })
+    }
+
+    /// When a delay ends that begins now.
+    fn end_of_delay(&self, delay: u32) -> LogicalTime {
+        let time = Duration::from_secs(u64::from(delay));
+        self.clock.after(if planted::is(Bug::DelayHalved) { time / 2 } else { time })
     }
 
     fn holds(&self, session: SessionId, id: JobId) -> bool {

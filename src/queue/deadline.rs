@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::job::tally;
+use super::job::{JobState, tally};
 use super::tube::TubeId;
 use super::work::Work;
 use super::{JobId, LogicalTime, MemberId, Outcome, Queue, SessionId};
+use crate::planted::{self, Bug};
 
 /// A holder that waits for more is warned this long before the first of its jobs runs out of time
 /// (protocol.txt, `DEADLINE_SOON`).
@@ -75,9 +76,28 @@ impl Queue {
 
     fn fire_expiry(&mut self, id: JobId, work: &mut Work) {
         work.spend(1);
+        if planted::is(Bug::ExpiryForgotten) {
+            return self.end_holds_at(self.clock.after(Duration::from_hours(24)), [id]);
+        }
         self.totals.job_timeouts += 1;
         tally(&mut self.job_mut(id).tallies.timeouts);
         self.make_ready(id, work);
+    }
+
+    /// Of a planted bug: ends all reservations, as if their time to run were over, but for those of who
+    /// waits, which are under a warning.
+    pub(crate) fn forget_holds(&mut self) {
+        let idle = self.sessions.iter().filter(|(_, session)| !session.facts.is_held_up());
+        let held: Vec<_> = idle.flat_map(|(_, it)| it.held.iter().map(|(_, job)| *job)).collect();
+        self.end_holds_at(self.clock, held);
+    }
+
+    fn end_holds_at(&mut self, deadline: LogicalTime, held: impl IntoIterator<Item = JobId>) {
+        for id in held {
+            if let JobState::Reserved { by, .. } = self.job(id).state {
+                self.move_job(id, JobState::Reserved { by, deadline });
+            }
+        }
     }
 
     fn fire_wait_end(&mut self, session: SessionId, outcome: Outcome, work: &mut Work) {

@@ -8,6 +8,7 @@ use super::{
     Action, Batch, Body, Incarnation, JobId, MemberId, Observer, Op, OpNumber, Outcome, Part,
     Queue, SessionId, Turn,
 };
+use crate::planted::{self, Bug};
 
 /// A run of ops of one member.
 struct Run<'a> {
@@ -95,6 +96,9 @@ impl Queue {
         let Some(repeated) = expected.and_then(|expected| expected.checked_sub(run.first.0)) else {
             return;
         };
+        if planted::is(Bug::ResendApplied) {
+            self.apply_repeated(run, repeated, work, observer);
+        }
         let new = usize::try_from(repeated).ok().and_then(|repeated| run.ops.get(repeated..));
         for op in new.unwrap_or_default() {
             let member = self.members.change(&run.member).expect("it was just found");
@@ -109,6 +113,25 @@ impl Queue {
             };
             observer.before_op(self, id);
             self.apply_op(id, op, work);
+            self.tell(work, observer);
+        }
+    }
+
+    /// Of a planted bug: the puts among the first ops of a run, once more. Their member knows what came
+    /// of them.
+    fn apply_repeated(
+        &mut self,
+        run: &Run<'_>,
+        count: u64,
+        work: &mut Work,
+        observer: &mut impl Observer,
+    ) {
+        let Run { member, incarnation, ops, .. } = *run;
+        let repeated = ops.iter().take(usize::try_from(count).unwrap_or(usize::MAX));
+        for op in repeated.filter(|op| matches!(op.action, Action::Put { .. })) {
+            let id = SessionId { member, incarnation, connection: op.connection };
+            self.apply_op(id, op, work);
+            work.outcomes.retain(|(session, _)| *session != id);
             self.tell(work, observer);
         }
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::continuation::Continuation;
 use super::work::Work;
 use super::{Incarnation, MemberId, Queue, SessionId};
+use crate::planted::{self, Bug};
 
 /// Whether a member is heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,7 @@ impl Hearing {
     /// Which of the member's waiters are passed over, by their sequences.
     pub(super) fn passed_over(self) -> Range<u64> {
         match self {
+            Self::Silent if planted::is(Bug::SilentServed) => 0..0,
             Self::Heard => 0..0,
             Self::Silent => 0..u64::MAX,
             Self::Returning { from, before } => from..before,

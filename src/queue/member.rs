@@ -17,6 +17,7 @@ use super::session::SessionFacts;
 use super::table::Recorded;
 use super::work::Work;
 use super::{ConnectionNumber, Incarnation, LogicalTime, MemberId, OpNumber, Queue, SessionId};
+use crate::planted::{self, Bug};
 
 /// What is known of the present life of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,11 @@ impl Queue {
         let before = member.facts;
         if before.standing == Standing::Removed || before.incarnation >= incarnation {
             return;
+        }
+        if planted::is(Bug::IdsReused) {
+            let cold = self.cold.all().last().map(|(job, _)| job.0);
+            let hot = self.jobs.iter().next_back().map(|(job, _)| job.0);
+            self.next.job = hot.max(cold).unwrap_or_default() + 1;
         }
         self.stop_grace(id);
         let graced = !grace.is_zero() && self.first_session(id, before.incarnation).is_some();

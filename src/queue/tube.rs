@@ -12,6 +12,7 @@ use super::table::Recorded;
 use super::waiting::Waiter;
 use super::work::Work;
 use super::{JobId, LogicalTime, Outcome, Queue};
+use crate::planted::{self, Bug};
 
 /// A tube, by its place in the order of creation. Never used twice: a tube that is made anew under
 /// its old name has another id.
@@ -112,6 +113,9 @@ impl Tube {
     /// The first of the jobs in an order, hot or cold.
     pub(super) fn first(&self, order: Order) -> Option<Place> {
         let hot = match order {
+            Order::Ready if planted::is(Bug::PriorityReversed) && !self.ready.is_empty() => {
+                return self.ready.last().map(|(priority, id)| (u64::from(*priority), *id));
+            }
             Order::Ready => self.ready.first().map(|(priority, id)| (u64::from(*priority), *id)),
             Order::Delayed => self.delayed.first().map(|(until, id)| (until.0, *id)),
             Order::Buried => self.buried.first_key_value().map(|(sequence, id)| (*sequence, *id)),

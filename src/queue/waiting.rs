@@ -214,7 +214,7 @@ impl Queue {
     /// Gives a job that nobody holds to a session.
     pub(super) fn reserve_for(&mut self, id: JobId, session: SessionId) -> Outcome {
         self.warm(id);
-        let deadline = self.after_seconds(self.job(id).ttr);
+        let deadline = self.end_of_hold(self.job(id).ttr);
         let job = self.move_job(id, JobState::Reserved { by: session, deadline });
         tally(&mut job.tallies.reserves);
         Outcome::Reserved { job: id, body: job.body.clone() }

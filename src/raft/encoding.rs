@@ -11,7 +11,8 @@ use openraft::vote::RaftLeaderId;
 use serde::{Deserialize, Serialize};
 
 use super::types::{Command, Entry, LogId, Membership, Payload, StoredMembership, Vote};
-use crate::queue::Batch;
+use crate::planted::{self, Bug};
+use crate::queue::{Action, Batch, Op, Part};
 use crate::storage::wal::{self, EntryId};
 
 const BLANK: u8 = 0;
@@ -61,6 +62,9 @@ impl wal::Payload for EntryPayload {
     fn encode(&self, out: &mut Vec<u8>) {
         match &self.0.payload {
             Payload::Blank => out.push(BLANK),
+            Payload::Normal(command) if planted::is(Bug::DeleteNotLogged) => {
+                encode_batch(&without_deletes(command.batch()), out);
+            }
             Payload::Normal(command) => match command.known_bytes() {
                 Some(bytes) => out.extend_from_slice(bytes),
                 None => encode_batch(command.batch(), out),
@@ -90,6 +94,21 @@ pub(super) fn entry_bytes(entry: &Entry) -> Bytes {
             made(&|out| wal::Payload::encode(&EntryPayload(entry.clone()), out))
         }
     }
+}
+
+/// Of a planted bug: the same batch with as many ops, of which none deletes.
+fn without_deletes(batch: &Batch) -> Batch {
+    let kept = |op: &Op| match op.action {
+        Action::Delete { job } => Op { action: Action::Touch { job }, ..op.clone() },
+        _ => op.clone(),
+    };
+    let mut batch = batch.clone();
+    for part in &mut batch.parts {
+        if let Part::Ops { ops, .. } = part {
+            *ops = ops.iter().map(kept).collect();
+        }
+    }
+    batch
 }
 
 fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::outbox::Weight;
+use crate::planted::{self, Bug};
 use crate::queue::{Incarnation, MemberId, OpNumber, Part, Queue};
 
 /// The most a member may have waiting here: twice its own window, so that a member that keeps to it
@@ -223,10 +224,10 @@ impl Lane {
             self.round += 1;
             return Offer::Restart(self.round);
         }
-        if first.0 + count <= self.next {
+        if first.0 + count <= self.next && !planted::is(Bug::ResendApplied) {
             return Offer::Taken;
         }
-        self.next = first.0 + count;
+        self.next = self.next.max(first.0 + count);
         self.push(part)
     }
 

@@ -28,6 +28,7 @@ use super::upkeep::Upkeep;
 use crate::clock::Clock;
 use crate::link::{MemberPort, Secret, Us};
 use crate::memory::Memory;
+use crate::planted::{self, Bug};
 use crate::storage::short_lives::ShortLives;
 
 /// How long an end waits for another member to lead.
@@ -371,6 +372,7 @@ fn config(timing: &Timing) -> Result<Config, StartError> {
         heartbeat_interval: millis(timing.heartbeat),
         election_timeout_min: millis(timing.election_min),
         election_timeout_max: millis(timing.election_max),
+        enable_elect: !planted::is(Bug::NoElections),
         enable_pre_vote: Some(true),
         // The default loses acknowledged entries with a log that is synced in the background.
         enable_leader_restore: Some(false),

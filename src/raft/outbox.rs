@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::life::{Life, Signature};
 use crate::memory::Memory;
+use crate::planted::{self, Bug};
 use crate::queue::{Action, Incarnation, Op, OpNumber, Part};
 
 /// The most ops in one entry.
@@ -153,12 +154,12 @@ impl Outbox {
         }
         let mut lanes = self.lanes.lock();
         let was_full = lanes.is_window_full();
-        while lanes.sent.front().is_some_and(|part| last_number(part) <= number) {
+        while is_first_applied(&lanes.sent, number) {
             let part = lanes.sent.pop_front().expect("there is a first one");
             lanes.sent_weight.remove(Weight::of(&part));
             lanes.weight.remove(Weight::of(&part));
         }
-        while lanes.again.front().is_some_and(|part| last_number(part) <= number) {
+        while is_first_applied(&lanes.again, number) {
             let part = lanes.again.pop_front().expect("there is a first one");
             lanes.weight.remove(Weight::of(&part));
         }
@@ -232,6 +233,12 @@ fn body_bytes(op: &Op) -> usize {
         Action::Put { body, .. } => body.len(),
         _ => 0,
     }
+}
+
+/// Whether the first of the parts needs not be sent again, now that `number` is applied.
+fn is_first_applied(parts: &VecDeque<Part>, number: OpNumber) -> bool {
+    let is_kept = planted::is(Bug::ResendApplied) && parts.len() == 1;
+    !is_kept && parts.front().is_some_and(|part| last_number(part) <= number)
 }
 
 /// The number of the last op of a part of ours; 0 for the one that opens the life.

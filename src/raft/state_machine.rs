@@ -24,6 +24,7 @@ use super::snapshot::{SnapshotData, SnapshotSource};
 use super::types::{Entry, LogId, Payload, SnapshotMeta, SnapshotOf, StoredMembership, TypeConfig};
 use crate::clock::LogicalClock;
 use crate::memory::Memory;
+use crate::planted::{self, Bug};
 use crate::queue::{
     Body, ConnectionNumber, Incarnation, LogicalTime, Observer, Outcome, Queue, SessionId,
 };
@@ -311,6 +312,7 @@ impl Replica {
         let mut state = self.state.lock();
         state.applied = Some(entry.log_id);
         match &entry.payload {
+            Payload::Blank if planted::is(Bug::HoldsForgotten) => state.queue.forget_holds(),
             Payload::Blank => {}
             Payload::Membership(membership) => {
                 state.membership = StoredMembership::new(Some(entry.log_id), membership.clone());

@@ -20,6 +20,7 @@ use super::snapshot::{SentRuns, SnapshotSource};
 use super::state_machine::{Replica, ReplicaState, StateMachine};
 use super::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, leading};
 use crate::chain::Chain;
+use crate::planted::{self, Bug};
 use crate::queue::{JobId, LogicalTime, Record};
 use crate::storage::checkpoint::{CheckpointError, CheckpointInfo, CheckpointWriter};
 use crate::storage::runs::{Frozen, RunState, Unwritten};
@@ -267,6 +268,13 @@ impl Upkeep {
             self.recall(&disk.cold).await;
         }
         let moment = self.freeze(&disk.cold);
+        if planted::is(Bug::PurgeTooEarly) {
+            let Moment { applied, membership, .. } = &moment;
+            self.publish(*applied, membership.clone(), None, None).await;
+            tokio::time::sleep(INTERVAL).await;
+            self.purge(applied.index).await;
+            tokio::time::sleep(4 * PAUSE).await;
+        }
         let written = self.write(disk, &moment).await;
         let info = match written {
             Ok(info) => info,

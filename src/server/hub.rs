@@ -17,6 +17,7 @@ use super::reads::ReadContext;
 use super::slots::Slots;
 use super::stream::Stream;
 use crate::memory::Memory;
+use crate::planted::{self, Bug};
 use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
 use crate::raft::{Ask, Lease, Life, Opened, Outbox, Owner, ReadRequests, Signature, Standing};
 
@@ -173,9 +174,13 @@ impl Hub {
         match self.admission.judge(body_bytes, waited) {
             Verdict::TooEarly => PutVerdict::TooEarly,
             Verdict::Waits => PutVerdict::Waits,
-            Verdict::Admitted if self.facts.storage.admits(body_bytes) => PutVerdict::Admitted,
+            Verdict::Admitted if self.has_disk_for(body_bytes) => PutVerdict::Admitted,
             Verdict::Admitted | Verdict::Refused => PutVerdict::Refused(Reply::OutOfMemory),
         }
+    }
+
+    fn has_disk_for(&self, body_bytes: usize) -> bool {
+        self.facts.storage.admits(body_bytes) || planted::is(Bug::FullDiskIgnored)
     }
 
     /// Room for clients.
@@ -250,7 +255,7 @@ impl Hub {
     fn leave(&self, connection: &Connection) {
         let number = connection.number();
         connection.with_line(|line| {
-            if line.numbered {
+            if line.numbered && !planted::is(Bug::CloseForgotten) {
                 let turn = crate::queue::Turn(0);
                 let action = crate::queue::Action::Close;
                 self.submit(Op { connection: number, turn, action });

@@ -14,6 +14,7 @@ use super::buffer::give_up_empty;
 use super::counters::LocalCounters;
 use super::lists::ListPass;
 use super::reads::{Query, ReadContext};
+use crate::planted::{self, Bug};
 use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
 use crate::raft::Ask;
 
@@ -430,6 +431,11 @@ fn body_bytes(action: &Action) -> usize {
 
 fn reply_of(outcome: Outcome) -> Reply {
     match outcome {
+        Outcome::Inserted { job }
+            if planted::is(Bug::RefusedButDone) && job.0.is_multiple_of(64) =>
+        {
+            Reply::OutOfMemory
+        }
         Outcome::Inserted { job } => Reply::Inserted(job.0),
         Outcome::Using { tube } => Reply::Using(tube),
         Outcome::Watching { count } => Reply::Watching(count),

@@ -323,7 +323,7 @@ fn open_options(
         newcomer,
         checkpoints: CheckpointLimits {
             log_bytes_min: config.checkpoint_log_min,
-            ..CheckpointLimits::default()
+            replay_ops_max: config.checkpoint_ops_max,
         },
         hot_bytes_max: memory.has_cold().then_some(memory.hot.limit / 8 * 7),
         memory: Arc::clone(memory),

@@ -4,6 +4,7 @@
 mod cluster_tests;
 mod config_tests;
 mod flag_tests;
+mod planted_tests;
 mod process_tests;
 mod socket_tests;
 

@@ -8,8 +8,9 @@ use super::lease::ticks;
 use super::limits::LimitsFit;
 use super::{Cluster, Standing, presence};
 use crate::admin::{
-    ClusterStatus, Contact, LimitStatus, LimitsMemory, LimitsStatus, MemberStatus, MemoryStatus,
-    PHASE_NO_MAJORITY, PHASE_REPLAYING, PHASE_SERVING, Reply, Request, Role, ShareStatus,
+    AppliedStatus, ClusterStatus, Contact, LimitStatus, LimitsMemory, LimitsStatus, MemberStatus,
+    MemoryStatus, PHASE_NO_MAJORITY, PHASE_REPLAYING, PHASE_SERVING, Reply, Request, Role,
+    ShareStatus,
 };
 use crate::memory::ShareFigures;
 use crate::queue::Limits;
@@ -41,20 +42,23 @@ impl Cluster {
         let own = self.own_status();
         match self.pass_on(&Request::Status).await {
             Ok(Reply::Status(status)) => {
-                ClusterStatus { this_member: own.this_member, phase: own.phase, ..status }
+                let ClusterStatus { this_member, phase, applied, .. } = own;
+                ClusterStatus { this_member, phase, applied, ..status }
             }
             Ok(_) | Err(_) => own,
         }
     }
 
     pub(super) fn own_status(&self) -> ClusterStatus {
-        let (jobs, last) = self.replica.with_state(|state| {
+        let (jobs, applied, last) = self.replica.with_state(|state| {
             let counters = state.queue.counters();
             let jobs = counters.current_jobs_ready
                 + counters.current_jobs_reserved
                 + counters.current_jobs_delayed
                 + counters.current_jobs_buried;
-            (jobs, state.applied.map_or(0, |id| id.index))
+            let digest = format!("{:016x}", state.queue.chain());
+            let applied = state.applied.map(|id| AppliedStatus { index: id.index, digest });
+            (jobs, applied, state.applied.map_or(0, |id| id.index))
         });
         // Right after a start nobody can have heard it yet.
         let is_old = self.lease.tick() > ticks(self.timing.lease);
@@ -105,6 +109,7 @@ impl Cluster {
             term,
             phase: phase.to_owned(),
             jobs: Some(jobs),
+            applied,
             members,
         }
     }

@@ -10,6 +10,7 @@ use super::format::{
     BLOCK_HEAD_BYTES, BlockFrame, FOOT_BYTES, Foot, HEAD_BYTES, Head, RECORD_HEAD_BYTES, VERSION,
 };
 use super::{CheckpointError, CheckpointHead, CheckpointInfo, Damage, IncomingId, io_error};
+use crate::planted::{self, Bug};
 use crate::storage::bytes_at::u32_at;
 use crate::storage::disk::{Disk, DiskFile};
 
@@ -175,7 +176,7 @@ impl CheckpointReader {
             blocks: self.blocks,
             before: self.offset,
         };
-        if found == self.foot {
+        if found == self.foot || planted::is(Bug::CheckpointCrcIgnored) {
             return Ok(());
         }
         let (file, offset) = (self.path.clone(), self.foot.before);

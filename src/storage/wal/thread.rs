@@ -12,6 +12,7 @@ use super::queue::{Op, Wake};
 use super::shared::Shared;
 use super::writer::{Room, Writer};
 use super::{Done, SyncPolicy, WalError};
+use crate::planted::{self, Bug};
 
 /// How long after the last group a mark is written: the evidence that the group was synced.
 const IDLE_MARK_AFTER: Duration = Duration::from_millis(10);
@@ -115,7 +116,7 @@ impl Log {
             at_most(ROOM_RETRY_EVERY);
         }
         if !self.writer.is_synced() {
-            if let SyncPolicy::Every(interval) = self.shared.options.sync {
+            if let SyncPolicy::Every(interval) = self.sync_policy() {
                 at_most((self.synced_at + interval).saturating_sub(now()));
             }
         } else if !self.is_marked {
@@ -193,6 +194,10 @@ impl Log {
 
     /// Makes the group durable and tells its callers.
     fn finish_group(&mut self, ticket: u64) -> Result<(), WalError> {
+        if planted::is(Bug::AckBeforeWrite) {
+            self.dones.drain(..).for_each(|done| done());
+            thread::sleep(Duration::from_millis(50));
+        }
         self.writer.write()?;
         self.writer.publish(ticket);
         let group = std::mem::take(&mut self.group);
@@ -212,8 +217,15 @@ impl Log {
         Ok(())
     }
 
+    fn sync_policy(&self) -> SyncPolicy {
+        match planted::is(Bug::AckBeforeSync) {
+            true => SyncPolicy::Every(Duration::from_secs(1)),
+            false => self.shared.options.sync,
+        }
+    }
+
     fn is_sync_due(&self) -> bool {
-        match self.shared.options.sync {
+        match self.sync_policy() {
             SyncPolicy::Always => true,
             SyncPolicy::Every(interval) => (self.shared.options.now)() >= self.synced_at + interval,
             SyncPolicy::Never => false,
@@ -224,7 +236,7 @@ impl Log {
     fn catch_up(&mut self) -> Result<(), WalError> {
         self.writer.prepare_next();
         if !self.writer.is_synced() {
-            let is_never = self.shared.options.sync == SyncPolicy::Never;
+            let is_never = self.sync_policy() == SyncPolicy::Never;
             if !is_never && self.is_sync_due() {
                 self.sync()?;
             }
