@@ -3,6 +3,7 @@
 //! test itself. What is missing on a machine is left out with one line on stderr; with
 //! `BEANPOLE_CI=1` it is a failure.
 
+mod chaos;
 mod cli;
 mod clients;
 mod cluster;

@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::{
     client::Client,
     clock,
-    support::{Cluster, ClusterOptions},
+    support::{Cluster, ClusterOptions, cluster_options},
 };
 
 /// Ports are chosen by binding to port 0 and letting go, so another process can be faster.
@@ -129,7 +129,7 @@ impl Server {
     pub(crate) fn start(kind: ServerKind) -> Result<Self, ServerError> {
         if kind == ServerKind::BeanpoleThree {
             let place = Some(bench_dir()?);
-            let options = ClusterOptions { place, segment_size: None, ..Default::default() };
+            let options = ClusterOptions { place, segment_size: None, ..cluster_options() };
             let cluster = Cluster::start_with(options).map_err(ServerError::NoCluster)?;
             return Ok(Self { kind, processes: Processes::Three(Box::new(cluster)) });
         }

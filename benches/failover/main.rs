@@ -27,7 +27,7 @@ use clap::Parser;
 use common::{
     machine,
     server::{ServerKind, bench_dir},
-    support::{Cluster, ClusterOptions},
+    support::{Cluster, ClusterOptions, cluster_options},
 };
 use fault::{Fault, Role};
 use options::Options;
@@ -70,7 +70,7 @@ fn lose_again_and_again(
     let place = bench_dir().map_err(|error| error.to_string())?;
     let has_cables = fault == Fault::Cut;
     let options_of_cluster =
-        ClusterOptions { place: Some(place), segment_size: None, has_cables, ..Default::default() };
+        ClusterOptions { place: Some(place), segment_size: None, has_cables, ..cluster_options() };
     let mut cluster = Cluster::start_with(options_of_cluster)?;
     for number in 1..=options.rounds() {
         let outcome = round::run(&mut cluster, fault, role, number);

@@ -23,7 +23,7 @@ use crate::common::{
     confined::Footprint,
     section::mebibytes,
     server::bench_dir,
-    support::{Cluster, ClusterOptions},
+    support::{Cluster, ClusterOptions, cluster_options},
     watch::{Watch, bytes_below},
 };
 
@@ -59,14 +59,14 @@ impl<'a> Course<'a> {
     /// When there is no cluster, or no directory on a disk.
     pub(crate) fn begin(options: &'a Options, judge: &mut Judge) -> Fallible<Self> {
         let bounds = options.bounds();
-        let cluster_options = ClusterOptions {
+        let options_of_cluster = ClusterOptions {
             flags: vec!["--memory".to_owned(), bounds.memory_bytes.to_string()],
             segment_size: None,
             place: Some(bench_dir()?),
             memory_limit: Some(bounds.limit_bytes),
-            ..Default::default()
+            ..cluster_options()
         };
-        let mut cluster = Cluster::start_with(cluster_options)?;
+        let mut cluster = Cluster::start_with(options_of_cluster)?;
         let leader = leader(&mut cluster)?;
         let lost = (leader + 1) % MEMBERS;
         if let Err(why) = cluster.memory_group(leader) {

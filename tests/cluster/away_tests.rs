@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::scene::{Keepers, under_load};
-use crate::support::{Cluster, Load, alone};
+use crate::support::{Load, alone, cluster_of};
 
 const AWAY: Duration = Duration::from_secs(5);
 /// Enough that it is not by chance that nothing had to be sent.
@@ -15,7 +15,7 @@ const OF_SNAPSHOTS: [&str; 2] = ["sending a snapshot", "a snapshot is offered"];
 #[test]
 fn a_follower_that_was_stopped_for_five_seconds_needs_no_snapshot() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let away = cluster.follower_beside(leader);
     let others: Vec<usize> = (0..3).filter(|&member| member != away).collect();

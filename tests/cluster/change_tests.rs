@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scene::{Keepers, RESUMES_WITHIN, TTR};
-use crate::support::{Cluster, Load, PATIENCE, Random, Traffic, alone, number_from_environment};
+use crate::support::{
+    Cluster, Load, PATIENCE, Random, Traffic, alone, cluster_of, number_from_environment,
+};
 
 const CHANGES: usize = 20;
 /// One change in so many is by SIGKILL.
@@ -17,7 +19,7 @@ fn changes_of_leader_lose_and_double_nothing() {
     let changes = number_from_environment("BEANPOLE_CHANGES").unwrap_or(CHANGES);
     let seed = number_from_environment("BEANPOLE_SEED").unwrap_or_else(Random::fresh_seed);
     let mut random = Random::new(seed);
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let mut done = 0;
     while done < changes {
         // A history of its own for each piece: the check holds all events in memory.
@@ -69,7 +71,7 @@ fn transfer(cluster: &mut Cluster, leader: usize, random: &mut Random) {
 #[test]
 fn a_transfer_is_hardly_a_pause() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let load = Load::on((0..3).map(|member| cluster.address(member)).collect());
     let traffic = Traffic::start(&load);
     let mut random = Random::new(1);

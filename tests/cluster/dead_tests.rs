@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::scene::{expect, next};
-use crate::support::{Client, Cluster, alone, now};
+use crate::support::{Client, Cluster, alone, cluster_of, now};
 
 const JOBS: u64 = 200;
 /// The setting's default, and what a test may take it for: clocks of two processes.
@@ -14,7 +14,7 @@ const NOT_AFTER: Duration = Duration::from_secs(5);
 #[test]
 fn reservations_of_a_dead_leader_come_back_once_after_two_seconds() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     come_back(&mut cluster, leader);
 }
@@ -22,7 +22,7 @@ fn reservations_of_a_dead_leader_come_back_once_after_two_seconds() {
 #[test]
 fn reservations_of_a_dead_follower_come_back_once_after_two_seconds() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let follower = cluster.follower_beside(leader);
     come_back(&mut cluster, follower);
@@ -31,7 +31,7 @@ fn reservations_of_a_dead_follower_come_back_once_after_two_seconds() {
 #[test]
 fn reservations_of_a_member_that_is_back_at_once_come_back_as_late() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let follower = cluster.follower_beside(leader);
     let holding = hold(&cluster, follower);
@@ -86,7 +86,7 @@ fn collect(collector: &mut Client, died: std::time::Instant) {
 #[test]
 fn a_waiter_of_a_dead_member_gets_nothing() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let follower = cluster.follower_beside(leader);
     let mut lost = cluster.client(follower);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scene::expect;
-use crate::support::{Client, Cluster, alone};
+use crate::support::{Client, alone, cluster_of};
 
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_process_with_another_secret_is_not_taken_in() {
     let _alone = alone();
-    let mut cluster = Cluster::start(1);
+    let mut cluster = cluster_of(1);
     let stranger = cluster.stranger();
     let reason = cluster.add(0, stranger).expect_err("it is refused");
     assert!(reason.contains("secret"), "{reason}");
@@ -26,7 +26,7 @@ fn a_process_with_another_secret_is_not_taken_in() {
 #[test]
 fn a_member_of_another_cluster_is_not_taken_in() {
     let _alone = alone();
-    let mut cluster = Cluster::start(1);
+    let mut cluster = cluster_of(1);
     let other = cluster.newcomer();
     cluster.init(other).unwrap_or_else(|why| panic!("init: {why}"));
     cluster.wait_serving(other);
@@ -42,7 +42,7 @@ fn a_member_of_another_cluster_is_not_taken_in() {
 #[test]
 fn a_known_member_with_an_empty_directory_does_not_vote() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let emptied = cluster.follower_beside(leader);
     let third = 3 - leader - emptied;
@@ -65,7 +65,7 @@ fn a_known_member_with_an_empty_directory_does_not_vote() {
 #[test]
 fn strangers_on_the_member_port_disturb_nobody() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let mut address = cluster.address(0);
     address.set_port(11400);
     let mut strangers = Vec::new();
@@ -88,7 +88,7 @@ fn strangers_on_the_member_port_disturb_nobody() {
 #[test]
 fn nothing_is_done_for_who_asks_for_nonsense() {
     let _alone = alone();
-    let cluster = Cluster::start(1);
+    let cluster = cluster_of(1);
     for request in [json!({"do": "nonsense"}), json!({}), json!("init"), json!({"do": "add"})] {
         assert!(cluster.change(0, &request).is_err(), "{request}");
     }

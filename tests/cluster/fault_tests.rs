@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::scene::{Keepers, RESUMES_WITHIN, expect, under_load, with_workers};
-use crate::support::{Cluster, Load, alone, left_out};
+use crate::support::{Cluster, Load, alone, cluster_of, left_out};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Role {
@@ -34,7 +34,7 @@ fn clients_of_others_do_not_notice_a_frozen_follower() {
 /// Loses the member of this role once, under load, with much that must survive it.
 fn lose(role: Role, fault: impl Fn(&mut Cluster, usize)) {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let lost = match role {
         Role::Leader => leader,
@@ -57,7 +57,7 @@ fn lose(role: Role, fault: impl Fn(&mut Cluster, usize)) {
 #[test]
 fn a_hung_disk_is_a_pause_for_clients_of_others() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let follower = cluster.follower_beside(leader);
     for member in [follower, leader] {
@@ -82,7 +82,7 @@ fn a_hung_disk_is_a_pause_for_clients_of_others() {
 #[test]
 fn a_rolling_restart_is_not_noticed_by_clients_of_other_members() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     for member in 0..3 {
         let others: Vec<usize> = (0..3).filter(|&other| other != member).collect();
         let keepers = Keepers::at(&cluster, &others);
@@ -99,7 +99,7 @@ fn a_rolling_restart_is_not_noticed_by_clients_of_other_members() {
 #[test]
 fn a_member_that_ends_answers_what_it_has_begun() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let mut client = cluster.client(leader);
     let mut commands = Vec::new();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::scene::{Keepers, expect, lead, next};
-use crate::support::{Client, Cluster, alone, now};
+use crate::support::{Client, Cluster, alone, cluster_of, now};
 
 const TTR_SECONDS: u64 = 4;
 /// After which the waiters of a silent member are passed over, and some more.
@@ -12,7 +12,7 @@ const PASSED_OVER_AFTER: Duration = Duration::from_millis(700);
 #[test]
 fn a_frozen_members_jobs_come_back_by_time_to_run_and_not_before() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     for member in [cluster.follower_beside(leader), leader] {
         let other = (member + 1) % 3;
@@ -39,7 +39,7 @@ fn a_frozen_members_jobs_come_back_by_time_to_run_and_not_before() {
 #[test]
 fn the_waiters_of_a_frozen_member_are_passed_over_and_keep_their_place() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let frozen = cluster.follower_beside(leader);
     let mut first = park(&mut cluster, frozen, 1);
@@ -63,7 +63,7 @@ fn the_waiters_of_a_frozen_member_are_passed_over_and_keep_their_place() {
 #[test]
 fn a_member_that_was_frozen_and_leads_at_once_serves_its_own_waiters() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let frozen = cluster.follower_beside(leader);
     let third = 3 - leader - frozen;
@@ -92,7 +92,7 @@ fn a_member_that_was_frozen_and_leads_at_once_serves_its_own_waiters() {
 #[test]
 fn a_member_that_was_frozen_for_long_goes_on_with_its_clients() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     for member in [cluster.follower_beside(leader), leader] {
         let mut old = park(&mut cluster, member, 1);
@@ -132,7 +132,7 @@ fn put(client: &mut Client, body: &[u8]) {
 #[test]
 fn a_leader_that_was_once_dead_is_only_silent_when_it_is_frozen() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let member = cluster.leader();
     cluster.kill(member);
     cluster.restart(member);
@@ -159,7 +159,7 @@ fn a_leader_that_was_once_dead_is_only_silent_when_it_is_frozen() {
 #[test]
 fn a_pause_of_all_members_closes_no_connection_and_moves_no_job() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let keepers = Keepers::at(&cluster, &[0, 1, 2]);
     let mut putters: Vec<Client> = (0..3).map(|member| cluster.client(member)).collect();
     // Who would get a job of theirs that came back.

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::scene::{Keepers, RESUMES_WITHIN, expect, lead, next, under_load};
-use crate::support::{Client, Cluster, ClusterOptions, Load, LoopDisk, alone, left_out};
+use crate::support::{
+    Client, Cluster, ClusterOptions, Load, LoopDisk, alone, cluster_options, left_out,
+};
 
 const DISK_BYTES: u64 = 160 << 20;
 /// The member whose disk is full.
@@ -35,7 +37,7 @@ fn on_small_disk(what: &str) -> Option<(LoopDisk, Cluster)> {
         }
     };
     let apart = Some((FULL, disk.path().join("data")));
-    let options = ClusterOptions { apart, ..Default::default() };
+    let options = ClusterOptions { apart, ..cluster_options() };
     let cluster = Cluster::start_with(options).expect("no cables are asked for");
     Some((disk, cluster))
 }
@@ -140,7 +142,7 @@ fn a_follower_with_a_full_disk_is_not_noticed_and_comes_back() {
     let keepers = Keepers::at(&cluster, &[0, 1]);
     let load = Load::on(cluster.addresses_without(FULL));
     under_load(&mut cluster, &load, |cluster, traffic| {
-        disk.fill();
+        disk.fill().expect("the disk is ours");
         let mut patient = Patient::connect(cluster);
         put_until_stuck(cluster, 1);
         patient.ask(cluster);
@@ -148,7 +150,7 @@ fn a_follower_with_a_full_disk_is_not_noticed_and_comes_back() {
         flows.unwrap_or_else(|why| panic!("it is full: {why}"));
         patient.expect_end();
         cluster.wait_for("its port to be closed", STEPS_OUT_WITHIN, |it| it.refuses(FULL));
-        disk.drain();
+        disk.drain().expect("the disk is ours");
         expect_recovery(cluster);
         for line in [STALLED, GOES_ON] {
             assert!(cluster.log(FULL).contains(line), "{line}");
@@ -166,14 +168,14 @@ fn a_follower_that_restarts_on_a_full_disk_comes_back_when_there_is_room() {
     let keepers = Keepers::at(&cluster, &[0, 1]);
     let load = Load::on(cluster.addresses_without(FULL));
     under_load(&mut cluster, &load, |cluster, traffic| {
-        disk.fill();
+        disk.fill().expect("the disk is ours");
         put_until_stuck(cluster, 1);
         cluster.kill(FULL);
         cluster.spawn(FULL);
         let flows = traffic.wait_for_writes(500, RESUMES_WITHIN);
         flows.unwrap_or_else(|why| panic!("it is full: {why}"));
         assert!(cluster.is_running(FULL), "{}", cluster.logs());
-        disk.drain();
+        disk.drain().expect("the disk is ours");
         expect_recovery(cluster);
     });
     keepers.check(&cluster, FULL);
@@ -188,7 +190,7 @@ fn a_leader_with_a_full_disk_hands_over() {
     let load = Load::on(cluster.addresses_without(FULL));
     let mut moments = Vec::new();
     let history = under_load(&mut cluster, &load, |cluster, traffic| {
-        disk.fill();
+        disk.fill().expect("the disk is ours");
         moments.push(traffic.clock());
         put_until_stuck(cluster, 1);
         cluster.wait_for("another leader", HANDED_OVER_WITHIN, |it| {
@@ -197,7 +199,7 @@ fn a_leader_with_a_full_disk_hands_over() {
         let flows = traffic.wait_for_writes(500, RESUMES_WITHIN);
         flows.unwrap_or_else(|why| panic!("it is full: {why}"));
         moments.push(traffic.clock());
-        disk.drain();
+        disk.drain().expect("the disk is ours");
         expect_recovery(cluster);
     });
     let gap = history.longest_gap(moments[0], moments[1]);

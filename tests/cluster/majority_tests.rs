@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::scene::{expect, lead};
-use crate::support::{Cluster, PATIENCE, alone};
+use crate::support::{Cluster, PATIENCE, alone, cluster_of, cluster_options};
 
 const CLOSED_WITHIN: Duration = Duration::from_secs(6);
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
@@ -13,7 +13,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(5);
 #[test]
 fn the_last_of_three_closes_its_clients_and_comes_back_by_itself() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let last = cluster.leader();
     let others: Vec<usize> = (0..3).filter(|&member| member != last).collect();
     let mut client = cluster.client(last);
@@ -39,7 +39,7 @@ fn the_last_of_three_closes_its_clients_and_comes_back_by_itself() {
 fn a_member_without_a_majority_may_be_told_to_keep_its_clients() {
     let _alone = alone();
     let settings = vec!["close_without_majority = false".to_owned()];
-    let options = crate::support::ClusterOptions { settings, ..Default::default() };
+    let options = crate::support::ClusterOptions { settings, ..cluster_options() };
     let mut cluster = Cluster::start_with(options).expect("no cables are asked for");
     let last = cluster.leader();
     let mut client = cluster.client(last);
@@ -56,7 +56,7 @@ fn a_member_without_a_majority_may_be_told_to_keep_its_clients() {
 #[test]
 fn a_member_without_a_majority_ends_when_it_is_asked() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     // Before it has noticed, when it has, and when it never had one.
     for stage in ["serving", "no-majority", "started alone"] {
         let last = cluster.leader();
@@ -85,7 +85,7 @@ fn a_member_without_a_majority_ends_when_it_is_asked() {
 #[test]
 fn each_member_says_who_leads_and_the_last_one_that_nobody_does() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let next = cluster.follower_beside(0);
     let (id, last) = (cluster.id(next), 3 - next);
     for member in 0..3 {

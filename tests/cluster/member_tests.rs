@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scene::{Keepers, RESUMES_WITHIN, expect, lead, next, under_load};
-use crate::support::{Cluster, Load, alone, cluster_command};
+use crate::support::{Cluster, Load, alone, cluster_command, cluster_of};
 
 #[test]
 fn one_member_grows_to_three_while_it_serves() {
     let _alone = alone();
-    let mut cluster = Cluster::start(1);
+    let mut cluster = cluster_of(1);
     let keepers = Keepers::at(&cluster, &[0]);
     let load = Load::on(vec![cluster.address(0)]);
     under_load(&mut cluster, &load, |cluster, _| {
@@ -29,7 +29,7 @@ fn one_member_grows_to_three_while_it_serves() {
 #[test]
 fn a_member_whose_disk_is_lost_is_replaced_under_load() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let lost = cluster.follower_beside(leader);
     let gone = cluster.id(lost);
@@ -52,7 +52,7 @@ fn a_member_whose_disk_is_lost_is_replaced_under_load() {
 #[test]
 fn limits_set_at_one_member_hold_at_all() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let asked = cluster.follower_beside(leader);
     let output = cluster_command(&cluster.data(asked), &["limits", "--tubes", "1"]).output();
@@ -69,7 +69,7 @@ fn limits_set_at_one_member_hold_at_all() {
 #[test]
 fn three_become_five_and_three_again_and_any_two_of_five_may_die() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let load = Load::on(vec![cluster.address(0)]);
     under_load(&mut cluster, &load, |cluster, traffic| {
         for _ in 0..2 {
@@ -97,7 +97,7 @@ fn three_become_five_and_three_again_and_any_two_of_five_may_die() {
 #[test]
 fn a_removed_leader_hands_over() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let id = cluster.id(leader);
     let load = Load::on(cluster.addresses_without(leader));
@@ -112,7 +112,7 @@ fn a_removed_leader_hands_over() {
 #[test]
 fn a_removed_members_clients_are_gone_before_their_jobs_come_back() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let removed = cluster.follower_beside(leader);
     let request = json!({"do": "remove", "member": cluster.id(removed)});
@@ -146,7 +146,7 @@ fn a_removed_members_clients_are_gone_before_their_jobs_come_back() {
 #[test]
 fn what_is_unsafe_is_refused_with_a_reason() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let refused = |cluster: &Cluster, request: serde_json::Value| {
         let reason = cluster.change(0, &request).expect_err("it is refused");
         assert!(reason.len() > 10, "a reason for people: {reason}");
@@ -174,7 +174,7 @@ fn what_is_unsafe_is_refused_with_a_reason() {
 #[test]
 fn check_tells_by_exit_status_whether_a_member_may_stop() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let check = |cluster: &Cluster| {
         let output = cluster_command(&cluster.data(0), &["check"]).output();
         output.expect("the program runs").status.code()
@@ -194,7 +194,7 @@ fn check_tells_by_exit_status_whether_a_member_may_stop() {
 #[test]
 fn a_member_that_was_removed_while_it_was_away_learns_so_when_it_is_back() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let leader = cluster.leader();
     let away = cluster.follower_beside(leader);
     let other = 3 - leader - away;
@@ -214,7 +214,7 @@ fn a_member_that_was_removed_while_it_was_away_learns_so_when_it_is_back() {
 #[test]
 fn the_only_voter_is_told_why_it_cannot_go() {
     let _alone = alone();
-    let mut cluster = Cluster::start(1);
+    let mut cluster = cluster_of(1);
     let newcomer = cluster.newcomer();
     let refused = |cluster: &Cluster, request: serde_json::Value| {
         cluster.change(0, &request).expect_err("it is refused")

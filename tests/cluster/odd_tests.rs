@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::forgery::change_priority;
 use super::scene::{expect, lead, under_load};
-use crate::support::{Cluster, Load, PATIENCE, alone};
+use crate::support::{Cluster, Load, PATIENCE, alone, cluster_of};
 
 /// Of two jobs, the one that all members but the odd one hand out first.
 const FIRST: u32 = 4_000_000_001;
@@ -22,7 +22,7 @@ const COMPARED_AFTER: Duration = Duration::from_millis(2500);
 /// A cluster in which some members have another state than the others, of which nothing was to be seen
 /// so far: it shows when somebody [`reserve`]s.
 fn with_odd_ones(members: u8, odd: &[usize]) -> Cluster {
-    let mut cluster = Cluster::start(members);
+    let mut cluster = cluster_of(members);
     let right = (0..usize::from(members)).find(|member| !odd.contains(member));
     let right = right.expect("not all are odd");
     // So that nobody's hand-over gets between the entries that are changed.

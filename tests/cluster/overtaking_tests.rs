@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::scene::{expect, lead, next, under_load};
-use crate::support::{Client, Cluster, Load, alone, now};
+use crate::support::{Client, Cluster, Load, alone, cluster_of, now};
 
 const PAIRS: usize = 6;
 /// Over all pairs.
@@ -19,7 +19,7 @@ const CHANGES_MIN: usize = 2;
 /// many times in all, under load and with a change of leader every second.
 fn race(turn: impl Fn(&mut Pair) + Sync) {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let mut pairs: Vec<Pair> = (0..PAIRS).map(|number| Pair::at(&cluster, number)).collect();
     let mut load = Load::on((0..3).map(|member| cluster.address(member)).collect());
     load.connections = 4;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::scene::lead;
 use crate::support::{
-    Client, Cluster, PATIENCE, Random, Server, ServerOptions, Target, alone,
+    Client, Cluster, PATIENCE, Random, Server, ServerOptions, Target, alone, cluster_of,
     number_from_environment,
 };
 
@@ -27,7 +27,7 @@ fn commands_under_way_are_answered_as_by_one_server_when_the_leader_changes() {
     let _alone = alone();
     let seed = number_from_environment("BEANPOLE_SEED").unwrap_or_else(Random::fresh_seed);
     let mut script = Script { random: Random::new(seed), jobs: 0 };
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let mut client = cluster.client(0);
     let mut batches = Vec::new();
     let mut answers = Vec::new();

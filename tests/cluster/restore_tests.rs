@@ -8,7 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::scene::{TTR, expect, lead};
-use crate::support::{Cluster, ClusterOptions, Load, LoopDisk, PATIENCE, Traffic, alone, left_out};
+use crate::support::{
+    Cluster, ClusterOptions, Load, LoopDisk, PATIENCE, Traffic, alone, cluster_of, cluster_options,
+    left_out,
+};
 
 const ROUNDS: usize = 5;
 /// The member that loses power, on a disk of its own.
@@ -26,7 +29,7 @@ const RESTORED_AFTER: Duration = Duration::from_millis(300);
 #[test]
 fn a_leader_that_lost_its_unsynced_tail_and_restarts_at_once_loses_nothing() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     for round in 0..ROUNDS {
         let leader = cluster.leader();
         let mut load = Load::on(cluster.addresses_without(leader));
@@ -67,7 +70,7 @@ fn a_leader_that_lost_power_and_is_the_first_to_be_back_loses_nothing() {
         return left_out(&format!("{what}: {why}"));
     }
     let apart = Some((STRUCK, disk.path().join("data")));
-    let options = ClusterOptions { apart, ..Default::default() };
+    let options = ClusterOptions { apart, ..cluster_options() };
     let mut cluster = Cluster::start_with(options).expect("no cables are asked for");
     let mut struck = 0;
     for attempt in 0..ATTEMPTS_MAX {

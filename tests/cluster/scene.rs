@@ -9,8 +9,8 @@ use serde_json::json;
 
 use crate::durability::{Worker, audit};
 use crate::support::{
-    Client, Cluster, ClusterOptions, History, Load, PATIENCE, Random, Target, Traffic, left_out,
-    number_from_environment,
+    Client, Cluster, ClusterOptions, History, Load, PATIENCE, Random, Target, Traffic,
+    cluster_options, left_out, number_from_environment,
 };
 
 /// No job of a test that is not about TTR may expire.
@@ -23,7 +23,7 @@ pub(super) const RESUMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// A cluster whose cables can be cut; `None`, with a line that says why, where there are none.
 pub(super) fn cabled() -> Option<Cluster> {
-    let options = ClusterOptions { has_cables: true, ..Default::default() };
+    let options = ClusterOptions { has_cables: true, ..cluster_options() };
     match Cluster::start_with(options) {
         Ok(cluster) => Some(cluster),
         Err(why) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::scene::{TTR, expect};
-use crate::support::{Client, Cluster, Load, PATIENCE, Traffic, alone};
+use crate::support::{Client, Load, PATIENCE, Traffic, alone, cluster_of};
 
 /// Puts a job that must be there at the end; its id.
 fn put(client: &mut Client, body: &str) -> u64 {
@@ -15,7 +15,7 @@ fn put(client: &mut Client, body: &str) -> u64 {
 #[test]
 fn members_start_in_every_order_and_two_are_enough() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     let mut jobs = vec![put(&mut cluster.client(0), "before")];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         (0..3).for_each(|member| cluster.kill(member));
@@ -39,7 +39,7 @@ fn members_start_in_every_order_and_two_are_enough() {
 #[test]
 fn one_of_three_alone_serves_nobody() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     for alone in 0..3 {
         (0..3).for_each(|member| cluster.kill(member));
         cluster.spawn(alone);
@@ -57,7 +57,7 @@ fn one_of_three_alone_serves_nobody() {
 #[test]
 fn a_member_that_is_missing_for_ever_is_not_needed() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     cluster.kill(2);
     for round in 0..3 {
         let job = put(&mut cluster.client(0), "of two");
@@ -74,7 +74,7 @@ fn a_member_that_is_missing_for_ever_is_not_needed() {
 #[test]
 fn two_of_three_may_restart_at_once() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     for kept in 0..3 {
         let two = [(kept + 1) % 3, (kept + 2) % 3];
         let job = put(&mut cluster.client(kept), "before");
@@ -91,7 +91,7 @@ fn two_of_three_may_restart_at_once() {
 #[test]
 fn all_killed_at_once_under_load_lose_nothing() {
     let _alone = alone();
-    let mut cluster = Cluster::start(3);
+    let mut cluster = cluster_of(3);
     for _ in 0..3 {
         let mut load = Load::on((0..3).map(|member| cluster.address(member)).collect());
         load.depth = 8;

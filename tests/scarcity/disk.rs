@@ -24,12 +24,12 @@ impl SmallDisk {
 
     /// Takes up what room is left.
     pub(super) fn fill(&self) {
-        self.0.fill();
+        self.0.fill().expect("the disk is ours");
     }
 
     /// Gives up again what [`fill`](Self::fill) took.
     pub(super) fn drain(&self) {
-        self.0.drain();
+        self.0.drain().expect("it was filled");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{Cluster, ClusterOptions, MemoryGroup, alone, left_out};
+use crate::support::{Cluster, ClusterOptions, MemoryGroup, alone, cluster_options, left_out};
 
 const LIMIT_BYTES: u64 = 32 << 20;
 /// `tail` keeps what has no end of line.
@@ -52,7 +52,7 @@ fn each_member_of_a_cluster_has_a_group_of_its_own() {
         return;
     }
     let memory_limit = Some(MEMBER_LIMIT_BYTES);
-    let options = ClusterOptions { members: 2, memory_limit, ..Default::default() };
+    let options = ClusterOptions { members: 2, memory_limit, ..cluster_options() };
     let cluster = Cluster::start_with(options).expect("nothing special is asked for");
     for member in 0..2 {
         let group = cluster.memory_group(member).expect("there could be one just now");

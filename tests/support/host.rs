@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::{Client, Cluster, ClusterOptions, Server, ServerOptions, Target};
+use super::{Client, Cluster, ClusterOptions, Server, ServerOptions, Target, cluster_options};
 
 /// After which nothing is left of the connections to members that were killed: the time for which
 /// it is held, and over which its end is spread.
@@ -54,7 +54,7 @@ impl Host {
             Contender::One(target) => Self::One(Box::new(Server::start(target, options))),
             Contender::Three => {
                 let options =
-                    ClusterOptions { members: MEMBERS, flags: options.flags, ..Default::default() };
+                    ClusterOptions { members: MEMBERS, flags: options.flags, ..cluster_options() };
                 let cluster = Cluster::start_with(options);
                 Self::Three(Box::new(cluster.expect("no cables are asked for")))
             }

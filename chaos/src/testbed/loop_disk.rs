@@ -1,11 +1,14 @@
 //! A file system of our own: ext4 in a file, mounted over a loop device.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tempfile::TempDir;
+
+use super::run;
 
 /// `FS_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: nothing more is written, the journal as
 /// little as the data. Python, because an ioctl is unsafe code in Rust.
@@ -13,8 +16,12 @@ const SHUTDOWN: &str = "import fcntl, os, struct, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
 fcntl.ioctl(fd, 0x8004587d, struct.pack('I', 2))";
 
+/// What is left to be filled by writing.
+const ROOM_FILLED_BY_WRITES: u64 = 4 << 20;
+
 /// A mounted file system. Unmounted when dropped.
-pub(crate) struct LoopDisk {
+#[derive(Debug)]
+pub struct LoopDisk {
     scratch: TempDir,
     mount_point: PathBuf,
 }
@@ -25,7 +32,7 @@ impl LoopDisk {
     /// # Errors
     ///
     /// Why this machine or this user cannot.
-    pub(crate) fn mount(bytes: u64) -> Result<Self, String> {
+    pub fn mount(bytes: u64) -> Result<Self, String> {
         let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mount_point = scratch.path().join("mounted");
         let disk = Self { scratch, mount_point };
@@ -39,7 +46,7 @@ impl LoopDisk {
     }
 
     /// Where it is mounted.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.mount_point
     }
 
@@ -48,7 +55,7 @@ impl LoopDisk {
     /// # Errors
     ///
     /// Why this machine cannot.
-    pub(crate) fn shut_down(&self) -> Result<(), String> {
+    pub fn shut_down(&self) -> Result<(), String> {
         run(Command::new("python3").args(["-c", SHUTDOWN]).arg(&self.mount_point))
     }
 
@@ -57,40 +64,55 @@ impl LoopDisk {
     /// # Errors
     ///
     /// What the commands say.
-    pub(crate) fn mount_again(&self) -> Result<(), String> {
+    pub fn mount_again(&self) -> Result<(), String> {
         run(Command::new("umount").arg(&self.mount_point))?;
         self.mount_image()
     }
 
     /// Takes up what room is left.
     ///
-    /// # Panics
+    /// # Errors
     ///
     /// When that fails for another reason than that it is done.
-    pub(crate) fn fill(&self) {
-        let mut file = File::create(self.filler()).expect("the disk has a name left");
+    pub fn fill(&self) -> Result<(), String> {
+        let said = |error: std::io::Error| format!("cannot fill the disk: {error}");
+        let mut file = File::create(self.filler()).map_err(said)?;
+        // Most of it at once and unwritten; somebody else may be faster with the rest.
+        let most = self.free_bytes()?.saturating_sub(ROOM_FILLED_BY_WRITES);
+        if fallocate(&file, FallocateFlags::empty(), 0, most).is_ok() {
+            file.seek(SeekFrom::End(0)).map_err(said)?;
+        }
         for size in [1 << 20, 4096, 1] {
             let piece = vec![1; size];
             loop {
                 match file.write_all(&piece).and_then(|()| file.sync_all()) {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                    Err(error) => panic!("cannot fill the disk: {error}"),
+                    Err(error) => return Err(said(error)),
                 }
                 if size < 4096 {
                     break;
                 }
             }
         }
+        Ok(())
     }
 
-    /// Gives up again what [`fill`](Self::fill) took.
+    /// Gives up again what [`fill`](Self::fill) took, if it took any.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// When it was not filled.
-    pub(crate) fn drain(&self) {
-        fs::remove_file(self.filler()).expect("it was filled");
+    /// As the system says.
+    pub fn drain(&self) -> Result<(), String> {
+        match fs::remove_file(self.filler()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn free_bytes(&self) -> Result<u64, String> {
+        let found = statvfs(&self.mount_point).map_err(|error| error.to_string())?;
+        Ok(found.f_bavail * found.f_frsize)
     }
 
     fn filler(&self) -> PathBuf {
@@ -111,18 +133,4 @@ impl Drop for LoopDisk {
         // Nothing is left to do about a failure here; a lazy unmount waits for the last user.
         drop(run(Command::new("umount").arg("-l").arg(&self.mount_point)));
     }
-}
-
-/// Runs a command to its end.
-///
-/// # Errors
-///
-/// Its name and what it said.
-pub(crate) fn run(command: &mut Command) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }

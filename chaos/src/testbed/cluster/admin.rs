@@ -15,27 +15,42 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a member sees its cluster.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Status {
+pub struct Status {
     /// Its id; 0 while it waits to be taken in.
-    pub(crate) this_member: u64,
+    pub this_member: u64,
     /// Who leads, if it knows.
-    pub(crate) leader: Option<u64>,
-    pub(crate) term: u64,
+    pub leader: Option<u64>,
+    /// Raft's term.
+    pub term: u64,
     /// `waiting`, `replaying`, `serving` or `no-majority`.
-    pub(crate) phase: String,
-    pub(crate) members: Vec<MemberView>,
+    pub phase: String,
+    /// How far it has come itself; nothing while it waits, or of an older server.
+    #[serde(default)]
+    pub applied: Option<AppliedView>,
+    /// All members, in order of their ids.
+    pub members: Vec<MemberView>,
+}
+
+/// How far a member has come.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AppliedView {
+    /// The last entry it has applied.
+    pub index: u64,
+    /// What sums up all that was applied up to there.
+    pub digest: String,
 }
 
 /// A member in the eyes of another.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct MemberView {
-    pub(crate) id: u64,
+pub struct MemberView {
+    /// Its id.
+    pub id: u64,
     /// `leader`, `follower` or `learner`.
-    pub(crate) role: String,
+    pub role: String,
     /// `here`, `heard`, `silent`, `dead` or `unknown`.
-    pub(crate) contact: String,
+    pub contact: String,
     /// Only a leader knows.
-    pub(crate) lag_entries: Option<u64>,
+    pub lag_entries: Option<u64>,
 }
 
 /// How the member with this data directory sees its cluster.

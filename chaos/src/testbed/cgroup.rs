@@ -21,7 +21,7 @@ const ENTER_AND_RUN: &str = r#"echo $$ > "$0" && exec "$@""#;
 
 /// A group with a limit of memory. Removed when dropped; its processes must have ended by then.
 #[derive(Debug)]
-pub(crate) struct MemoryGroup {
+pub struct MemoryGroup {
     dir: PathBuf,
     version: Version,
 }
@@ -45,7 +45,7 @@ impl MemoryGroup {
     /// # Errors
     ///
     /// Why this machine, or this user, cannot have one.
-    pub(crate) fn create(limit_bytes: u64) -> Result<Self, String> {
+    pub fn create(limit_bytes: u64) -> Result<Self, String> {
         static CREATED: AtomicU32 = AtomicU32::new(0);
         let own = own_group()?;
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
@@ -62,12 +62,12 @@ impl MemoryGroup {
     }
 
     /// Where it is, for reports.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.dir
     }
 
     /// A command that runs `program` inside the group; more arguments can be added to it.
-    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(ENTER_AND_RUN).arg(self.dir.join("cgroup.procs")).arg(program);
         command
@@ -75,7 +75,7 @@ impl MemoryGroup {
 
     /// A command that does the same inside the group. Of `other` it takes the program and its
     /// arguments, and nothing else.
-    pub(crate) fn around(&self, other: &Command) -> Command {
+    pub fn around(&self, other: &Command) -> Command {
         let mut command = self.command(other.get_program());
         command.args(other.get_args());
         command
@@ -83,7 +83,7 @@ impl MemoryGroup {
 
     /// The most that was ever charged, in bytes. Page cache counts, so that a process that writes
     /// files comes up to the limit without harm. `None` where the kernel does not tell.
-    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+    pub fn peak_bytes(&self) -> Option<u64> {
         self.number(match self.version {
             Version::V1 => "memory.max_usage_in_bytes",
             Version::V2 => "memory.peak",
@@ -91,7 +91,7 @@ impl MemoryGroup {
     }
 
     /// How often the limit was met, after which the kernel first takes page cache back.
-    pub(crate) fn limit_hits(&self) -> u64 {
+    pub fn limit_hits(&self) -> u64 {
         match self.version {
             Version::V1 => self.number("memory.failcnt").unwrap_or_default(),
             Version::V2 => self.field("memory.events", "max"),
@@ -99,7 +99,7 @@ impl MemoryGroup {
     }
 
     /// How many processes the kernel has killed for the limit.
-    pub(crate) fn oom_kills(&self) -> u64 {
+    pub fn oom_kills(&self) -> u64 {
         match self.version {
             Version::V1 => self.field("memory.oom_control", "oom_kill"),
             Version::V2 => self.field("memory.events", "oom_kill"),
@@ -116,21 +116,27 @@ impl MemoryGroup {
         fs::create_dir(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
         // From here on it is removed again if something is refused.
         let group = Self { dir, version };
-        // Not version 1's limit with swap: where it is as low, the kernel counts no hits of either.
-        let (limit, swap) = match version {
-            Version::V1 => ("memory.limit_in_bytes", "memory.swappiness"),
-            Version::V2 => ("memory.max", "memory.swap.max"),
+        let swap = match version {
+            Version::V1 => "memory.swappiness",
+            Version::V2 => "memory.swap.max",
         };
-        let file = group.dir.join(limit);
+        let file = group.limit_file();
         // Writing would make no file here, but the error would be a worse one.
         if !file.exists() {
             return Err(format!("no memory controller below {}", parent.display()));
         }
-        fs::write(&file, limit_bytes.to_string())
-            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+        write(&file, &limit_bytes.to_string())?;
         // Kernels without accounting of swap lack it; the machines of the tests have no swap.
         drop(fs::write(group.dir.join(swap), "0"));
         Ok(group)
+    }
+
+    // Not version 1's limit with swap: where it is as low, the kernel counts no hits of either.
+    fn limit_file(&self) -> PathBuf {
+        self.dir.join(match self.version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        })
     }
 
     fn number(&self, file: &str) -> Option<u64> {
@@ -202,6 +208,10 @@ fn own_group_of(version: Version, groups: &str, mounts: &str) -> Option<Own> {
         let dir = mount_point.join(below);
         is_it.then_some(Own { version, mount_point, dir })
     })
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 /// Removes groups of processes that were killed before they could. One that is in use stays.

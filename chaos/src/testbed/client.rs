@@ -6,18 +6,18 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::now;
+use crate::clock::now;
 
 /// How long a reply that must come may take. Long, because tests share few cores; a server that
 /// keeps its promises never uses it up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long it may take to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// One connection to a server.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     stream: Stream,
     unread: Vec<u8>,
     /// Nothing more can be received; an unexpected end of file if the server closed.
@@ -32,19 +32,19 @@ enum Stream {
 
 impl Client {
     /// Connects over TCP, without delaying small packets.
-    pub(crate) fn tcp(port: u16) -> io::Result<Self> {
+    pub fn tcp(port: u16) -> io::Result<Self> {
         Self::to(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
     /// Connects over TCP to any address. Gives up after a while: a cut cable says nothing.
-    pub(crate) fn to(address: SocketAddr) -> io::Result<Self> {
+    pub fn to(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
         stream.set_nodelay(true)?;
         Ok(Self::over(Stream::Tcp(stream)))
     }
 
     /// Connects over a Unix socket.
-    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+    pub fn unix(path: &Path) -> io::Result<Self> {
         Ok(Self::over(Stream::Unix(UnixStream::connect(path)?)))
     }
 
@@ -53,7 +53,7 @@ impl Client {
     }
 
     /// Sends `bytes` in one write.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(bytes),
             Stream::Unix(stream) => stream.write_all(bytes),
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Says that nothing more will be sent; replies can still be read.
-    pub(crate) fn half_close(&mut self) -> io::Result<()> {
+    pub fn half_close(&mut self) -> io::Result<()> {
         match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -69,7 +69,7 @@ impl Client {
     }
 
     /// Gives up sending after `timeout`.
-    pub(crate) fn limit_sending(&mut self, timeout: Duration) -> io::Result<()> {
+    pub fn limit_sending(&mut self, timeout: Duration) -> io::Result<()> {
         match &self.stream {
             Stream::Tcp(stream) => stream.set_write_timeout(Some(timeout)),
             Stream::Unix(stream) => stream.set_write_timeout(Some(timeout)),
@@ -77,17 +77,17 @@ impl Client {
     }
 
     /// What has been received and not been taken.
-    pub(crate) fn unread(&self) -> &[u8] {
+    pub fn unread(&self) -> &[u8] {
         &self.unread
     }
 
     /// Takes the first `count` bytes that have been received.
-    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
         self.unread.drain(..count).collect()
     }
 
     /// Waits for more bytes: false when none came within `timeout` or the server closed.
-    pub(crate) fn receive(&mut self, timeout: Duration) -> bool {
+    pub fn receive(&mut self, timeout: Duration) -> bool {
         if self.ended.is_some() {
             return false;
         }
@@ -112,7 +112,7 @@ impl Client {
     }
 
     /// Waits until `count` bytes are unread.
-    pub(crate) fn receive_at_least(&mut self, count: usize, timeout: Duration) -> bool {
+    pub fn receive_at_least(&mut self, count: usize, timeout: Duration) -> bool {
         let deadline = now() + timeout;
         while self.unread.len() < count {
             if !self.receive(deadline.saturating_duration_since(now())) {
@@ -123,7 +123,7 @@ impl Client {
     }
 
     /// Waits for a line that ends in `end` and takes it, its end included.
-    pub(crate) fn line(&mut self, end: &[u8], timeout: Duration) -> Option<Vec<u8>> {
+    pub fn line(&mut self, end: &[u8], timeout: Duration) -> Option<Vec<u8>> {
         let deadline = now() + timeout;
         loop {
             if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// Waits for a whole reply and takes it, the body of `OK`, `FOUND` and `RESERVED` included.
-    pub(crate) fn reply(&mut self, timeout: Duration) -> Option<Vec<u8>> {
+    pub fn reply(&mut self, timeout: Duration) -> Option<Vec<u8>> {
         let mut reply = self.line(b"\r\n", timeout)?;
         if let Some(body_size) = announced_body_size(&reply) {
             if !self.receive_at_least(body_size + 2, timeout) {
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// Sends `command`, a line without its end, and waits for the reply.
-    pub(crate) fn ask(&mut self, command: &str) -> io::Result<String> {
+    pub fn ask(&mut self, command: &str) -> io::Result<String> {
         self.send(format!("{command}\r\n").as_bytes())?;
         self.reply_line()
     }
@@ -158,14 +158,14 @@ impl Client {
     /// # Errors
     ///
     /// `TimedOut` when there is none; `UnexpectedEof` when the server has closed.
-    pub(crate) fn reply_line(&mut self) -> io::Result<String> {
+    pub fn reply_line(&mut self) -> io::Result<String> {
         let reply = self.reply(PATIENCE);
         let reply = reply.ok_or(self.ended.unwrap_or(io::ErrorKind::TimedOut))?;
         Ok(String::from_utf8_lossy(&reply).trim_end_matches("\r\n").to_owned())
     }
 
     /// Puts a job of this body and returns the reply without its line end.
-    pub(crate) fn put(&mut self, arguments: &str, body: &[u8]) -> io::Result<String> {
+    pub fn put(&mut self, arguments: &str, body: &[u8]) -> io::Result<String> {
         let mut bytes = format!("put {arguments} {}\r\n", body.len()).into_bytes();
         bytes.extend_from_slice(body);
         bytes.extend_from_slice(b"\r\n");
@@ -174,12 +174,12 @@ impl Client {
     }
 
     /// True when no byte came for the whole of `duration` and the server did not close either.
-    pub(crate) fn is_silent_for(&mut self, duration: Duration) -> bool {
+    pub fn is_silent_for(&mut self, duration: Duration) -> bool {
         self.unread.is_empty() && !self.receive(duration) && self.ended.is_none()
     }
 
     /// True when the server closed the connection within `timeout`, with nothing left to read.
-    pub(crate) fn is_closed_within(&mut self, timeout: Duration) -> bool {
+    pub fn is_closed_within(&mut self, timeout: Duration) -> bool {
         self.unread.is_empty() && !self.receive(timeout) && self.ended.is_some()
     }
 }

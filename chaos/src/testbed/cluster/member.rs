@@ -6,13 +6,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::super::{MemoryGroup, now};
-use super::hang::Hang;
+use super::sample::Watched;
+use super::syncs::Tracer;
+use crate::clock::now;
+use crate::testbed::{LoopDisk, MemoryGroup};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// The ports are the same everywhere: each member has an address of its own.
@@ -31,11 +35,16 @@ pub(super) struct Member {
     address: Ipv4Addr,
     /// What starts it; the arguments are made at each start.
     process: Option<Child>,
+    /// The id of the process, for those who only look; 0 while there is none.
+    watched_pid: Arc<AtomicU32>,
     /// Stopped by SIGSTOP.
     pub(super) is_frozen: bool,
-    pub(super) hang: Option<Hang>,
+    /// What stands between it and its disk.
+    pub(super) tracer: Option<Tracer>,
     /// What its processes run in, or why they run in none. Removed after their end.
-    group: Result<MemoryGroup, String>,
+    group: Result<Arc<MemoryGroup>, String>,
+    /// What its data lies on, when that is a disk of its own.
+    pub(super) disk: Option<LoopDisk>,
 }
 
 impl Member {
@@ -43,7 +52,16 @@ impl Member {
     /// file, with `[cluster]` among them.
     pub(super) fn new(home: PathBuf, address: Ipv4Addr, secret: &str, settings: &[String]) -> Self {
         let group = Err("no limit is asked for".to_owned());
-        let member = Self { home, address, process: None, is_frozen: false, hang: None, group };
+        let member = Self {
+            home,
+            address,
+            process: None,
+            watched_pid: Arc::default(),
+            is_frozen: false,
+            tracer: None,
+            group,
+            disk: None,
+        };
         fs::create_dir_all(member.data()).expect("the directory of a test is writable");
         let mut file = File::options()
             .write(true)
@@ -86,16 +104,27 @@ impl Member {
 
     /// From its next start on it gets so many bytes of memory, where this machine can see to that.
     pub(super) fn limit_memory(&mut self, bytes: u64) {
-        self.group = MemoryGroup::create(bytes);
+        self.group = MemoryGroup::create(bytes).map(Arc::new);
     }
 
     /// The group that limits its memory, or why there is none.
     pub(super) fn memory_group(&self) -> Result<&MemoryGroup, &str> {
-        self.group.as_ref().map_err(String::as_str)
+        self.group.as_ref().map(Arc::as_ref).map_err(String::as_str)
+    }
+
+    /// What a look at it takes.
+    pub(super) fn watched(&self) -> Watched {
+        let group = self.group.as_ref().ok().cloned();
+        Watched { data: self.data(), pid: Arc::clone(&self.watched_pid), group }
     }
 
     /// Starts the process; `command` runs the program where the member is.
-    pub(super) fn start(&mut self, command: Command, flags: &[String]) {
+    pub(super) fn start(
+        &mut self,
+        command: Command,
+        flags: &[String],
+        environment: &[(String, String)],
+    ) {
         assert!(!self.is_running(), "{} runs already", self.home.display());
         let mut command = match &self.group {
             Ok(group) => group.around(&command),
@@ -104,15 +133,28 @@ impl Member {
         let log = File::options().append(true).create(true).open(self.home.join("log"));
         let log = log.expect("the directory of a test is writable");
         command.arg("--config").arg(self.config()).args(flags);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.process = Some(command.spawn().expect("the program can be started"));
+        let process = command.spawn().expect("the program can be started");
+        self.watched_pid.store(process.id(), Ordering::Relaxed);
+        self.process = Some(process);
         self.is_frozen = false;
     }
 
     /// Whether there is a process, frozen or not.
     pub(super) fn is_running(&mut self) -> bool {
-        let ended = |child: &mut Child| child.try_wait().expect("a child can be waited for");
-        self.process.as_mut().is_some_and(|child| ended(child).is_none())
+        self.process.is_some() && self.look_for_end().is_none()
+    }
+
+    /// How the process has ended, if it has.
+    fn look_for_end(&mut self) -> Option<ExitStatus> {
+        let child = self.process.as_mut().expect("the member was started");
+        let status = child.try_wait().expect("a child can be waited for");
+        if status.is_some() {
+            // From now on it may be the id of another process.
+            self.watched_pid.store(0, Ordering::Relaxed);
+        }
+        status
     }
 
     /// Whether somebody listens where clients connect: looked up, because an attempt to connect
@@ -146,17 +188,17 @@ impl Member {
             // It may have ended by itself; then there is nothing to kill.
             drop(child.kill());
             // It is not gone for as long as one of its threads is held.
-            self.hang = None;
+            self.tracer = None;
             child.wait().expect("a child can be waited for");
+            self.watched_pid.store(0, Ordering::Relaxed);
         }
     }
 
     /// Waits for the process to end by itself; `None` when it has not after `limit`.
     pub(super) fn wait_for_end(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = now() + limit;
-        let child = self.process.as_mut().expect("the member was started");
         loop {
-            let status = child.try_wait().expect("a child can be waited for");
+            let status = self.look_for_end();
             if status.is_some() || now() >= deadline {
                 return status;
             }
@@ -180,7 +222,13 @@ impl Member {
 
     /// Loses all that the member has kept: a new disk.
     pub(super) fn lose_disk(&self) {
-        empty(&self.data());
+        let data = self.data().canonicalize().expect("the directory of a member is there");
+        empty(&data);
+    }
+
+    /// The file that says how far its wall clock is off, when it has one of its own.
+    pub(super) fn clock_file(&self) -> PathBuf {
+        self.home.join("clock")
     }
 }
 

@@ -1,0 +1,12 @@
+//! Real members under faults, and the proof that nothing was lost.
+//!
+//! `testbed` makes members, networks, disks and memory limits; `faults` break them; `workload` are
+//! seeded clients that speak the protocol and know nothing of the inside; `history` is what they
+//! were told; `invariants` hold it against the promises Q1 to Q15; `report` shows it; `runs` put
+//! all that together. Nothing here uses the server's own code, so that a mistake there cannot hide
+//! itself.
+
+pub mod clock;
+pub mod faults;
+pub mod history;
+pub mod testbed;
