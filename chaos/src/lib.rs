@@ -6,7 +6,9 @@
 //! all that together. Nothing here uses the server's own code, so that a mistake there cannot hide
 //! itself.
 
+pub mod check;
 pub mod clock;
 pub mod faults;
 pub mod history;
+pub mod invariants;
 pub mod testbed;
