@@ -11,4 +11,7 @@ pub mod clock;
 pub mod faults;
 pub mod history;
 pub mod invariants;
+pub mod progress;
+pub mod report;
 pub mod testbed;
+pub mod workload;
