@@ -8,10 +8,13 @@
 
 pub mod check;
 pub mod clock;
+pub mod command_line;
 pub mod faults;
 pub mod history;
 pub mod invariants;
+pub mod program;
 pub mod progress;
 pub mod report;
+pub mod runs;
 pub mod testbed;
 pub mod workload;

@@ -1,0 +1,61 @@
+//! Whole runs: members, clients, faults, and the verdict.
+
+mod beanstalkd;
+mod bed;
+mod live;
+mod planted;
+mod sampler;
+mod schedule;
+mod stage;
+mod verdict;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::faults::{self, Kind};
+
+pub use beanstalkd::beanstalkd;
+pub use live::{live, patterns};
+pub use planted::planted;
+pub use schedule::Mix;
+pub use verdict::Verdict;
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// How many members, at the beginning.
+    pub members: u8,
+    /// For how long faults come and go; each kind comes once, however long that takes.
+    pub time: Duration,
+    /// Which faults.
+    pub kinds: Vec<Kind>,
+    /// How they are combined.
+    pub mix: Mix,
+    /// Where all that is random comes from.
+    pub seed: u64,
+    /// The server.
+    pub program: PathBuf,
+    /// The bug that it is to have on purpose.
+    pub planted: Option<String>,
+    /// Where history, report and logs go.
+    pub out: PathBuf,
+    /// The command that repeats the run.
+    pub command: String,
+}
+
+/// Says which faults can be had here.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn list_faults(out: &mut dyn io::Write) -> io::Result<Verdict> {
+    for kind in Kind::ALL {
+        let can = match faults::probe(kind) {
+            Ok(()) => "yes".to_owned(),
+            Err(why) => format!("no: {why}"),
+        };
+        writeln!(out, "{:16} {}\n{:16} {can}", kind.name(), kind.what(), "")?;
+    }
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,125 @@
+//! Bugs on purpose: a server that has one of them must fail a run, and is shown to fail it by what.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::faults::Kind;
+use crate::history::History;
+use crate::invariants;
+
+use super::live::observe;
+use super::{Live, Mix, Verdict};
+
+/// A bug, and a run that should show it.
+struct Plant {
+    bug: &'static str,
+    members: u8,
+    kinds: &'static [Kind],
+    seconds: u64,
+}
+
+const fn plant(bug: &'static str, members: u8, seconds: u64, kinds: &'static [Kind]) -> Plant {
+    Plant { bug, members, kinds, seconds }
+}
+
+/// Without a fault, what is wrong with single jobs shows in seconds.
+const CALM: u64 = 15;
+const SHORT: u64 = 30;
+const LONG: u64 = 60;
+
+/// All that are shown. Those of the server that are not here show in no run of this length:
+/// docs/TESTING.md says why.
+const PLANTS: &[Plant] = &[
+    plant("ack-before-sync", 1, SHORT, &[Kind::PowerLoss]),
+    plant("ack-before-write", 1, SHORT, &[Kind::Kill]),
+    plant("disk-error-ignored", 1, LONG, &[Kind::FailedSync, Kind::PowerLoss]),
+    plant("full-disk-ignored", 1, LONG, &[Kind::FullDisk, Kind::Kill]),
+    plant("damage-truncated", 1, LONG, &[Kind::FlipLog]),
+    plant("delete-not-logged", 1, SHORT, &[Kind::Restart]),
+    plant("purge-too-early", 1, LONG, &[Kind::Restart]),
+    plant("checkpoint-lacks-held", 1, LONG, &[Kind::Restart]),
+    plant("taken-forgotten", 1, LONG, &[Kind::Restart]),
+    plant("cold-body-cut", 1, CALM, &[]),
+    plant("ttr-halved", 1, CALM, &[]),
+    plant("touch-ignored", 1, CALM, &[]),
+    plant("expiry-forgotten", 1, CALM, &[]),
+    plant("delay-halved", 1, CALM, &[]),
+    plant("priority-reversed", 1, CALM, &[]),
+    plant("two-holders", 1, CALM, &[]),
+    plant("bury-releases", 1, CALM, &[]),
+    plant("ids-reused", 1, SHORT, &[Kind::Restart]),
+    plant("refused-but-done", 1, CALM, &[]),
+    plant("stats-drift", 1, CALM, &[]),
+    plant("wall-clock", 3, LONG, &[Kind::ClockJump]),
+    plant("clock-ahead", 3, SHORT, &[Kind::Transfer]),
+    plant("holds-forgotten", 3, SHORT, &[Kind::Transfer]),
+    plant("resend-applied", 3, LONG, &[Kind::Transfer, Kind::Kill]),
+    plant("stale-reads", 3, LONG, &[Kind::Isolate, Kind::Freeze]),
+    plant("lease-ignored", 3, LONG, &[Kind::Isolate]),
+    plant("diverges", 3, CALM, &[]),
+    plant("no-elections", 3, SHORT, &[Kind::Kill]),
+    plant("close-forgotten", 1, CALM, &[]),
+    plant("silent-served", 3, SHORT, &[Kind::Freeze]),
+];
+
+/// Runs a server with each of the bugs named, or all, and prints by what each was caught.
+///
+/// # Errors
+/// When a run cannot be made, or there is no such bug.
+pub fn planted(live: &Live, named: &[String]) -> Result<Verdict> {
+    for name in named {
+        let is_known = PLANTS.iter().any(|plant| plant.bug == name);
+        ensure!(is_known, "no run is known that shows {name}");
+    }
+    let chosen = PLANTS.iter();
+    let chosen = chosen.filter(|plant| named.is_empty() || named.iter().any(|it| it == plant.bug));
+    let mut table = String::from("| bug | faults | members | caught by |\n|---|---|---|---|\n");
+    let mut missed = 0;
+    for plant in chosen {
+        let caught = show(live, plant)?;
+        missed += u32::from(caught.is_empty());
+        let faults: Vec<&str> = plant.kinds.iter().map(|kind| kind.name()).collect();
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            plant.bug,
+            if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
+            plant.members,
+            if caught.is_empty() { "**nothing**".to_owned() } else { caught.join(", ") },
+        );
+        writeln!(stdout().lock(), "{row}")?;
+        writeln!(table, "{row}")?;
+    }
+    fs::create_dir_all(&live.out)?;
+    fs::write(live.out.join("planted.md"), &table).context("the table cannot be written")?;
+    Ok(if missed == 0 { Verdict::Passed } else { Verdict::Failed })
+}
+
+fn first_line(why: &anyhow::Error) -> String {
+    let text = format!("{why:#}").replace('|', "/");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The names of the promises that one bug breaks in its run. A run that ends in an error counts too:
+/// then it is the error.
+fn show(live: &Live, plant: &Plant) -> Result<Vec<String>> {
+    let live = Live {
+        members: plant.members,
+        time: Duration::from_secs(plant.seconds),
+        kinds: plant.kinds.to_vec(),
+        mix: Mix::Alone,
+        planted: Some(plant.bug.to_owned()),
+        out: live.out.join(plant.bug),
+        ..live.clone()
+    };
+    let ended = observe(&live)?;
+    let history = History::read(&live.out.join("history.jsonl"))?;
+    let findings = invariants::judge(&history);
+    let verdict = invariants::verdict(&history, &findings);
+    let mut caught: Vec<String> = verdict.broken.iter().map(|name| (*name).to_owned()).collect();
+    caught.extend(ended.err().map(|why| format!("the run's end: {}", first_line(&why))));
+    Ok(caught)
+}
