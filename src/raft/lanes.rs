@@ -126,12 +126,15 @@ impl Lanes {
         lane.offer(part)
     }
 
-    /// Adds a word of the leader's own. Dropped when it does not lead: who wanted it looks again.
-    pub(super) fn push_own(&self, part: Part) {
+    /// Adds a word of the leader's own, and says whether it was taken: not while this member does not
+    /// lead, or has not taken over yet. Who wanted it looks again.
+    pub(super) fn push_own(&self, part: Part) -> bool {
         let mut inner = self.inner.lock();
-        if inner.is_open && inner.own.len() < OWN_PARTS_MAX {
+        let is_taken = inner.is_open && inner.own.len() < OWN_PARTS_MAX;
+        if is_taken {
             inner.own.push_back(part);
         }
+        is_taken
     }
 
     /// How many ops wait here.
@@ -283,6 +286,19 @@ mod tests {
         lanes.open(queue);
         let round = lanes.connect(MEMBER, queue).expect("it leads");
         (lanes, round)
+    }
+
+    #[test]
+    fn a_word_is_taken_when_the_leader_has_taken_over_and_not_before() {
+        let (lanes, queue) = (Lanes::default(), Queue::new());
+        let word = Part::Enrol { member: MEMBER };
+        assert!(!lanes.push_own(word.clone()));
+        lanes.open(&queue);
+        assert!(taken(&lanes).is_empty());
+        assert!(lanes.push_own(word.clone()));
+        assert_eq!(taken(&lanes), [word.clone()]);
+        lanes.close();
+        assert!(!lanes.push_own(word));
     }
 
     #[test]

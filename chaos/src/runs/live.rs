@@ -29,7 +29,7 @@ const LINES_MAX: usize = 65_536;
 const WARM: Duration = Duration::from_secs(5);
 const HEALED: Duration = Duration::from_secs(20);
 /// How long taking out all jobs may take.
-const DRAIN_LIMIT: Duration = Duration::from_secs(300);
+const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 /// For how long each of the 64 ways to cut stays, and how long nothing is cut after it.
 const PATTERN_LASTS: Duration = Duration::from_secs(3);
 const PATTERN_PAUSE: Duration = Duration::from_secs(2);

@@ -27,7 +27,7 @@ const fn plant(bug: &'static str, members: u8, seconds: u64, kinds: &'static [Ki
 }
 
 /// Without a fault, what is wrong with single jobs shows in seconds.
-const CALM: u64 = 15;
+const CALM: u64 = 20;
 const SHORT: u64 = 30;
 const LONG: u64 = 60;
 

@@ -17,8 +17,9 @@ use crate::testbed::Random;
 
 /// Connections that put at the same time.
 const CONNECTIONS: u32 = 8;
-/// Long enough to be worked on; a job that is not comes back in time for the end of a run.
-const TTR_SECONDS: u32 = 20;
+/// Times to run: some are over before a slow worker is, which then has to touch its job; none is so
+/// long that a job does not come back before the end of a run.
+const TTR_SECONDS: [u32; 4] = [1, 2, 3, 20];
 
 /// What is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ fn put_all(
             tube: name.clone(),
             priority: kinds::any_priority(&mut random),
             delay: 0,
-            ttr: TTR_SECONDS,
+            ttr: random.pick(&TTR_SECONDS),
             body: Body { key, bytes: backlog.bytes, is_intact: true },
         })?;
         *taken += u32::from(matches!(reply, Reply::Inserted { .. }));

@@ -395,7 +395,10 @@ impl Cluster {
         what: &'static str,
         is_done: impl Fn() -> bool,
     ) -> Result<(), Refusal> {
-        self.lanes.push_own(part);
+        // A member that has just begun to lead may not have taken over yet.
+        if !until(LEADER_LIMIT, || self.lanes.push_own(part.clone())).await {
+            return Err(Refusal::TimedOut(what));
+        }
         self.outbox.wake();
         match until(CHANGE_LIMIT, is_done).await {
             true => Ok(()),

@@ -100,7 +100,10 @@ impl Pulse {
         cluster.replica.memory().set_pressed(cluster.presence.is_pressed(tick));
         let words = cluster.words(tick);
         if !words.is_empty() {
-            words.into_iter().for_each(|word| cluster.lanes.push_own(word));
+            for word in words {
+                // What is not taken is said again when it is looked at the next time.
+                cluster.lanes.push_own(word);
+            }
             cluster.outbox.wake();
         }
         if tick.is_multiple_of(DIGEST_TICKS) {
