@@ -131,11 +131,8 @@ fn run(live: &Live, steps: &[Step], random: Random, lines: &SyncSender<Line>) ->
         seed: live.seed,
     };
     let filled = workload::fill(&deep, &options.addresses, clock, lines);
-    ensure!(
-        filled == deep.jobs,
-        "{filled} of {} jobs are taken before anything is broken",
-        deep.jobs
-    );
+    // A member may refuse some of them; then there are fewer cold jobs.
+    ensure!(filled > 0, "no job is taken before anything is broken");
     let workload = Workload::start(options, clock, lines.clone());
     let leaders = Leaders::default();
     let sampler = Sampler::start(cluster.watch(), clock, lines.clone(), leaders.clone());
