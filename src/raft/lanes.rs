@@ -296,7 +296,7 @@ mod tests {
         lanes.open(&queue);
         assert!(taken(&lanes).is_empty());
         assert!(lanes.push_own(word.clone()));
-        assert_eq!(taken(&lanes), [word.clone()]);
+        assert_eq!(taken(&lanes), std::slice::from_ref(&word));
         lanes.close();
         assert!(!lanes.push_own(word));
     }
