@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
@@ -16,11 +16,10 @@ use crate::history::{self, Fault, FaultState, Head, Line, Phase, PhaseName};
 use crate::testbed::Random;
 use crate::workload::{self, Workload, WorkloadOptions, tube_names};
 
+use super::recording::record;
 use super::verdict::judge;
 use super::{Live, Verdict};
 
-const FORMAT: u32 = 1;
-const LINES_MAX: usize = 65_536;
 const TUBES: usize = 4;
 const WARM: Duration = Duration::from_secs(3);
 const HEALED: Duration = Duration::from_secs(12);
@@ -36,25 +35,15 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// # Errors
 /// When it is not installed, or the run cannot be made.
 pub fn beanstalkd(live: &Live) -> Result<Verdict> {
-    fs::create_dir_all(&live.out)?;
-    let path = live.out.join("history.jsonl");
-    let (lines, taken) = sync_channel(LINES_MAX);
-    let writer = thread::spawn({
-        let path = path.clone();
-        move || history::write(&path, taken)
-    });
-    let ran = run(live, &lines);
-    drop(lines);
-    writer.join().map_err(|_| anyhow!("the writer of the history has panicked"))??;
-    ran?;
-    judge(&path, &live.out)
+    record(&live.out, |lines| run(live, lines))??;
+    judge(&live.out)
 }
 
 fn run(live: &Live, lines: &SyncSender<Line>) -> Result<()> {
     let clock = Clock::start();
     let mut server = Beanstalkd::prepare(live.program.clone(), live.out.join("binlog"))?;
     lines.send(Line::Head(Head {
-        format: FORMAT,
+        format: history::FORMAT,
         seed: live.seed,
         command: live.command.clone(),
         server: server.version()?,

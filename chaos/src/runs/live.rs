@@ -1,11 +1,10 @@
 //! A cluster under faults, from its start to the verdict.
 
 use std::fs;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::clock::Clock;
 use crate::faults::{self, Kind, Plan, Target};
@@ -14,6 +13,7 @@ use crate::testbed::{Cluster, Random};
 use crate::workload::{self, Backlog, Workload, WorkloadOptions, tube_names};
 
 use super::bed;
+use super::recording::record;
 use super::sampler::{Leaders, Sampler};
 use super::schedule::course;
 use super::stage::Stage;
@@ -21,10 +21,6 @@ use super::verdict::judge;
 use super::watch::Watch;
 use super::{Live, Verdict};
 
-/// The version of a history's format.
-const FORMAT: u32 = 1;
-/// Lines that wait to be written.
-const LINES_MAX: usize = 65_536;
 /// Clients work before anything is broken, and after all is healed.
 const WARM: Duration = Duration::from_secs(5);
 const HEALED: Duration = Duration::from_secs(20);
@@ -62,7 +58,7 @@ pub(super) fn observe(live: &Live) -> Result<Result<()>> {
         lasts: window.lasts,
     });
     let steps: Vec<Step> = steps.collect();
-    record(live, &steps, random)
+    record(&live.out, |lines| run(live, &steps, random, lines))
 }
 
 /// Runs a cluster of three through all 64 ways to cut the directions between its members.
@@ -73,13 +69,14 @@ pub fn patterns(live: &Live) -> Result<Verdict> {
     let live = Live { kinds: vec![Kind::CutPattern], ..live.clone() };
     let step = |plan| Step { pause: PATTERN_PAUSE, plans: vec![plan], lasts: PATTERN_LASTS };
     let steps: Vec<Step> = faults::patterns().into_iter().map(step).collect();
-    let ended = record(&live, &steps, Random::new(live.seed))?;
+    let random = Random::new(live.seed);
+    let ended = record(&live.out, |lines| run(&live, &steps, random, lines))?;
     conclude(&live, ended)
 }
 
 /// Judges what was seen, however the run ended.
 fn conclude(live: &Live, ended: Result<()>) -> Result<Verdict> {
-    let verdict = judge(&live.out.join("history.jsonl"), &live.out)?;
+    let verdict = judge(&live.out)?;
     ended?;
     Ok(verdict)
 }
@@ -92,26 +89,11 @@ fn plan(kind: Kind, members: u8, random: &mut Random) -> Plan {
     }
 }
 
-fn record(live: &Live, steps: &[Step], random: Random) -> Result<Result<()>> {
-    fs::create_dir_all(&live.out).with_context(|| format!("cannot make {}", live.out.display()))?;
-    let path = live.out.join("history.jsonl");
-    let (lines, taken) = sync_channel(LINES_MAX);
-    let writer = thread::spawn({
-        let path = path.clone();
-        move || history::write(&path, taken)
-    });
-    let ran = run(live, steps, random, &lines);
-    drop(lines);
-    let written = writer.join().map_err(|_| anyhow!("the writer of the history has panicked"))?;
-    written.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(ran)
-}
-
 fn run(live: &Live, steps: &[Step], random: Random, lines: &SyncSender<Line>) -> Result<()> {
     let clock = Clock::start();
     let options = bed::options(live);
     lines.send(Line::Head(Head {
-        format: FORMAT,
+        format: history::FORMAT,
         seed: live.seed,
         command: live.command.clone(),
         server: bed::version(&live.program)?,

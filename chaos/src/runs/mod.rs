@@ -4,6 +4,7 @@ mod beanstalkd;
 mod bed;
 mod live;
 mod planted;
+mod recording;
 mod sampler;
 mod schedule;
 mod stage;

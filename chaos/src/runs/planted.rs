@@ -12,6 +12,7 @@ use crate::history::History;
 use crate::invariants;
 
 use super::live::observe;
+use super::recording::FILE;
 use super::{Live, Mix, Verdict};
 
 /// A bug, and a run that should show it.
@@ -116,7 +117,7 @@ fn show(live: &Live, plant: &Plant) -> Result<Vec<String>> {
         ..live.clone()
     };
     let ended = observe(&live)?;
-    let history = History::read(&live.out.join("history.jsonl"))?;
+    let history = History::read(&live.out.join(FILE))?;
     let findings = invariants::judge(&history);
     let verdict = invariants::verdict(&history, &findings);
     let mut caught: Vec<String> = verdict.broken.iter().map(|name| (*name).to_owned()).collect();

@@ -11,6 +11,8 @@ use crate::history::{FaultState, History};
 use crate::invariants;
 use crate::report;
 
+use super::recording::FILE;
+
 /// What a run has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -33,9 +35,10 @@ impl Verdict {
     }
 }
 
-/// Holds a history against all promises, and writes the report beside it.
-pub(super) fn judge(path: &Path, out: &Path) -> Result<Verdict> {
-    let history = History::read(path)?;
+/// Holds the history in `out` against all promises, and writes the report beside it.
+pub(super) fn judge(out: &Path) -> Result<Verdict> {
+    let path = out.join(FILE);
+    let history = History::read(&path)?;
     let findings = invariants::judge(&history);
     let mut text = Vec::new();
     let is_pass = check::print(&history, &findings, &mut text)?;
