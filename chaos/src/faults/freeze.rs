@@ -1,6 +1,6 @@
 //! SIGSTOP: a process that keeps its sockets and says nothing.
 
-use super::{FaultError, Installed, Scene};
+use super::{FaultError, Installed, Scene, require_running};
 use crate::testbed::{Cluster, Random};
 
 pub(super) fn install(
@@ -9,9 +9,7 @@ pub(super) fn install(
     _: &mut Random,
 ) -> Result<Installed, FaultError> {
     for &member in &scene.members {
-        if !cluster.is_running(member) {
-            return Err(FaultError::not_taken(format!("member {member} does not run")));
-        }
+        require_running(cluster, member)?;
         cluster.freeze(member);
     }
     let members = scene.members.clone();

@@ -8,9 +8,7 @@ pub(super) fn install(
     cluster: &mut Cluster,
     _: &mut Random,
 ) -> Result<Installed, FaultError> {
-    for &member in &scene.members {
-        cluster.disk(member).map_err(FaultError::missing)?;
-    }
+    scene.require_disks(cluster)?;
     for &member in &scene.members {
         let filled = cluster.disk(member).and_then(|disk| disk.fill());
         filled.map_err(FaultError::not_taken)?;

@@ -172,6 +172,12 @@ struct Scene {
 }
 
 impl Scene {
+    /// Whether all that it is done to have disks of their own; nothing was done otherwise.
+    fn require_disks(&self, cluster: &Cluster) -> Result<(), FaultError> {
+        let disk = |&member: &usize| cluster.disk(member).map(drop).map_err(FaultError::missing);
+        self.members.iter().try_for_each(disk)
+    }
+
     /// It is there, and hurts those that it is done to.
     fn installed(
         &self,
@@ -184,6 +190,14 @@ impl Scene {
     /// It is there, and gone when those that it is done to are started.
     fn installed_until_started(&self, note: impl Into<String>) -> Installed {
         self.installed(note, |_| Ok(()))
+    }
+}
+
+/// Whether a member runs: what does not run cannot be hurt by a signal.
+fn require_running(cluster: &mut Cluster, member: usize) -> Result<(), FaultError> {
+    match cluster.is_running(member) {
+        true => Ok(()),
+        false => Err(FaultError::not_taken(format!("member {member} does not run"))),
     }
 }
 

@@ -9,9 +9,7 @@ pub(super) fn install(
     cluster: &mut Cluster,
     _: &mut Random,
 ) -> Result<Installed, FaultError> {
-    for &member in &scene.members {
-        cluster.disk(member).map_err(FaultError::missing)?;
-    }
+    scene.require_disks(cluster)?;
     for &member in &scene.members {
         if cluster.is_running(member) {
             cluster.freeze(member);

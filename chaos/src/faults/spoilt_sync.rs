@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FaultError, Installed, Scene};
+use super::{FaultError, Installed, Scene, require_running};
 use crate::testbed::{Cluster, PATIENCE, Random, SyncFault};
 
 /// Each sync takes so much longer, in milliseconds: below and above the 300 ms after which a leader
@@ -50,9 +50,7 @@ pub(super) fn install_delay(
 
 fn spoil(scene: &Scene, cluster: &mut Cluster, fault: SyncFault) -> Result<(), FaultError> {
     for &member in &scene.members {
-        if !cluster.is_running(member) {
-            return Err(FaultError::not_taken(format!("member {member} does not run")));
-        }
+        require_running(cluster, member)?;
         cluster.spoil_syncs(member, fault).map_err(FaultError::not_taken)?;
     }
     Ok(())

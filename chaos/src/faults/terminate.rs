@@ -1,6 +1,6 @@
 //! SIGTERM: a member that is told to end, hands over and ends, as in a rolling restart.
 
-use super::{FaultError, Installed, Scene, up};
+use super::{FaultError, Installed, Scene, require_running, up};
 use crate::testbed::{Cluster, PATIENCE, Random};
 
 /// Each is back before the next one is told to end. All is over when this returns.
@@ -10,9 +10,7 @@ pub(super) fn install(
     _: &mut Random,
 ) -> Result<Installed, FaultError> {
     for &member in &scene.members {
-        if !cluster.is_running(member) {
-            return Err(FaultError::not_taken(format!("member {member} does not run")));
-        }
+        require_running(cluster, member)?;
         cluster.signal(member, rustix::process::Signal::TERM);
         let ended = cluster.wait_for_end(member, PATIENCE);
         if !ended.is_some_and(|status| status.success()) {

@@ -16,18 +16,17 @@ use crate::history::{self, Fault, FaultState, Head, Line, Phase, PhaseName};
 use crate::testbed::Random;
 use crate::workload::{self, Workload, WorkloadOptions, tube_names};
 
-use super::recording::record;
+use super::live::{DRAIN_LIMIT, TUBES};
+use super::recording::{record, stop};
 use super::verdict::judge;
 use super::{Live, Verdict};
 
-const TUBES: usize = 4;
 const WARM: Duration = Duration::from_secs(3);
 const HEALED: Duration = Duration::from_secs(12);
 /// How long it runs between two kills, and is down after one, in milliseconds.
 const RUNS: std::ops::Range<u64> = 3_000..8_000;
 const DOWN: std::ops::Range<u64> = 200..1_500;
 const UP_WITHIN: Duration = Duration::from_secs(20);
-const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs it, killing it for `live.time`.
@@ -86,8 +85,7 @@ fn run(live: &Live, lines: &SyncSender<Line>) -> Result<()> {
     }
     enter(PhaseName::Healed)?;
     thread::sleep(HEALED);
-    let figures = workload.stop();
-    ensure!(figures.panicked == 0, "{} clients have panicked", figures.panicked);
+    stop(workload)?;
     enter(PhaseName::Quiet)?;
     workload::look(&addresses, &tubes, clock, lines)?;
     enter(PhaseName::Drain)?;

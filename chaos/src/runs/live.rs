@@ -25,11 +25,11 @@ use super::{Live, Verdict};
 const WARM: Duration = Duration::from_secs(5);
 const HEALED: Duration = Duration::from_secs(20);
 /// How long taking out all jobs may take.
-const DRAIN_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 /// For how long each of the 64 ways to cut stays, and how long nothing is cut after it.
 const PATTERN_LASTS: Duration = Duration::from_secs(3);
 const PATTERN_PAUSE: Duration = Duration::from_secs(2);
-const TUBES: usize = 4;
+pub(super) const TUBES: usize = 4;
 
 /// Faults that come together.
 struct Step {

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::history::{self, Line};
+use crate::workload::Workload;
 
 /// Lines that wait to be written.
 const LINES_MAX: usize = 65_536;
@@ -32,4 +33,13 @@ pub(super) fn record(
     let written = writer.join().map_err(|_| anyhow!("the writer of the history has panicked"))?;
     written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(ran)
+}
+
+/// Lets all clients finish what they have, and makes sure that the history has all of it.
+pub(super) fn stop(workload: Workload) -> Result<()> {
+    let figures = workload.stop();
+    let lost = figures.totals.lost_records;
+    ensure!(figures.panicked == 0, "{} clients have panicked", figures.panicked);
+    ensure!(lost == 0, "{lost} records are not in the history");
+    Ok(())
 }
