@@ -1,5 +1,5 @@
 //! Writes the seeds of the targets `entry`, `frame` and `wal_recovery` to the directory `corpus`; those of
-//! `decoder` are text and were written by hand. To be run again when a format changes:
+//! `decoder` and `trunk` are text and were written by hand. To be run again when a format changes:
 //! `cargo run --bin seeds`, in this directory.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,7 @@ fn ops() -> Vec<Op> {
     let tube = || TubeName::new(b"mail").expect("a tube may have this name");
     let (job, priority, delay) = (JobId(7), 1 << 10, 60);
     let actions = [
-        Action::Put { priority, delay, ttr: 120, body: Bytes::from_static(b"hello") },
+        Action::Put { priority, delay, ttr: 120, body: Bytes::from_static(b"hello"), key: None },
         Action::Use { tube: tube() },
         Action::Watch { tube: tube() },
         Action::Ignore { tube: tube() },
@@ -106,7 +106,7 @@ fn ops() -> Vec<Op> {
         Action::StopWaiting,
         Action::Close,
     ];
-    let op = |action| Op { connection: ConnectionNumber(300), turn: Turn(0), action };
+    let op = |action| Op::plain(ConnectionNumber(300), Turn(0), action);
     actions.into_iter().map(op).collect()
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::line::CRLF;
 use crate::number::push_number;
-use crate::{Reply, TubeName};
+use crate::{PutKey, Reply, TubeName};
 
 /// One item of a connection's input: a command to carry out, or one that is refused on sight.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,14 @@ pub enum Command {
     ListTubeUsed,
     /// `list-tubes-watched`.
     ListTubesWatched,
+    /// `key`: the next put of the connection has this key, so that a second one makes no second job. An
+    /// extension: beanstalkd does not know the word, which tells a client that it must not put again.
+    Key(PutKey),
+    /// `trunk`, of beanpole alone: from here on the connection carries [frames](crate::trunk).
+    Trunk {
+        /// Which frames the client can read and write.
+        version: u32,
+    },
     /// `quit`.
     Quit,
 }
@@ -146,6 +154,8 @@ pub enum CommandName {
     ListTubes,
     ListTubeUsed,
     ListTubesWatched,
+    Key,
+    Trunk,
     Quit,
 }
 
@@ -202,7 +212,44 @@ impl Command {
             Self::ListTubes => CommandName::ListTubes,
             Self::ListTubeUsed => CommandName::ListTubeUsed,
             Self::ListTubesWatched => CommandName::ListTubesWatched,
+            Self::Key(_) => CommandName::Key,
+            Self::Trunk { .. } => CommandName::Trunk,
             Self::Quit => CommandName::Quit,
+        }
+    }
+
+    /// Whether it only looks: `peek`, `stats` and `list` and what begins like them. It changes nothing,
+    /// so that it may be carried out any number of times.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::Peek(_)
+            | Self::PeekReady
+            | Self::PeekDelayed
+            | Self::PeekBuried
+            | Self::Stats
+            | Self::StatsJob(_)
+            | Self::StatsTube(_)
+            | Self::ListTubes
+            | Self::ListTubeUsed
+            | Self::ListTubesWatched => true,
+            Self::Put { .. }
+            | Self::Use(_)
+            | Self::Reserve
+            | Self::ReserveWithTimeout(_)
+            | Self::ReserveJob(_)
+            | Self::Delete(_)
+            | Self::Release { .. }
+            | Self::Bury { .. }
+            | Self::Touch(_)
+            | Self::Watch(_)
+            | Self::Ignore(_)
+            | Self::Kick(_)
+            | Self::KickJob(_)
+            | Self::PauseTube { .. }
+            | Self::Key(_)
+            | Self::Trunk { .. }
+            | Self::Quit => false,
         }
     }
 
@@ -234,7 +281,13 @@ impl Command {
             Self::Use(tube) | Self::Watch(tube) | Self::Ignore(tube) | Self::StatsTube(tube) => {
                 push_tube(output, tube);
             }
-            Self::ReserveWithTimeout(number) | Self::Kick(number) => {
+            Self::Key(key) => {
+                output.extend_from_slice(b" ");
+                output.extend_from_slice(key.as_str().as_bytes());
+            }
+            Self::ReserveWithTimeout(number)
+            | Self::Kick(number)
+            | Self::Trunk { version: number } => {
                 push_arguments(output, [*number]);
             }
             Self::ReserveJob(id)
@@ -259,7 +312,7 @@ impl Command {
 
 impl CommandName {
     /// Every command, in the order of the variants.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Put,
         Self::Use,
         Self::Reserve,
@@ -284,6 +337,8 @@ impl CommandName {
         Self::ListTubes,
         Self::ListTubeUsed,
         Self::ListTubesWatched,
+        Self::Key,
+        Self::Trunk,
         Self::Quit,
     ];
 
@@ -315,6 +370,8 @@ impl CommandName {
             Self::ListTubes => "list-tubes",
             Self::ListTubeUsed => "list-tube-used",
             Self::ListTubesWatched => "list-tubes-watched",
+            Self::Key => "key",
+            Self::Trunk => "trunk",
             Self::Quit => "quit",
         }
     }
@@ -336,4 +393,41 @@ fn push_arguments<const N: usize>(output: &mut BytesMut, numbers: [impl Into<u64
 fn push_tube(output: &mut BytesMut, tube: &TubeName) {
     output.extend_from_slice(b" ");
     output.extend_from_slice(tube.as_str().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CommandDecoder;
+
+    #[test]
+    fn only_what_changes_nothing_is_a_read() {
+        // Each as it is well-formed with these arguments, or without any.
+        let is_read = |name: CommandName| {
+            let lines =
+                ["", " 1", " 1 1", " 1 1 1", " 1 1 1 1\r\n1"].map(|it| format!("{name}{it}\r\n"));
+            let mut requests = lines.iter().filter_map(|line| {
+                CommandDecoder::new(1).next_request(&mut BytesMut::from(line.as_str()))
+            });
+            let command = requests.find_map(|request| match request {
+                Request::Command(command) if command.name() == name => Some(command),
+                _ => None,
+            });
+            command.unwrap_or_else(|| panic!("{name} was not read")).is_read()
+        };
+        let reads: Vec<_> = CommandName::ALL.into_iter().filter(|name| is_read(*name)).collect();
+        let expected = [
+            CommandName::Peek,
+            CommandName::PeekReady,
+            CommandName::PeekDelayed,
+            CommandName::PeekBuried,
+            CommandName::Stats,
+            CommandName::StatsJob,
+            CommandName::StatsTube,
+            CommandName::ListTubes,
+            CommandName::ListTubeUsed,
+            CommandName::ListTubesWatched,
+        ];
+        assert_eq!(reads, expected);
+    }
 }

@@ -6,9 +6,9 @@
 
 use memchr::memchr;
 
-use crate::number::{Numbers, strtoul};
+use crate::number::{Numbers, plain_number, strtoul};
 use crate::tube_name::is_name_byte;
-use crate::{Command, CommandName, Refusal, TubeName};
+use crate::{Command, CommandName, PutKey, Refusal, TubeName};
 
 /// What a well-formed line asks for.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub(crate) fn parse(line: &[u8], max_job_size: u32) -> Result<Line, Refusal> {
         CommandName::ListTubes => nothing(arguments, Command::ListTubes),
         CommandName::ListTubeUsed => nothing(arguments, Command::ListTubeUsed),
         CommandName::ListTubesWatched => nothing(arguments, Command::ListTubesWatched),
+        CommandName::Key => key(arguments),
+        CommandName::Trunk => trunk(arguments),
         // beanstalkd never looks at what follows: `quitxyz` closes too.
         CommandName::Quit => Ok(Command::Quit),
     };
@@ -95,8 +97,8 @@ fn look_up(line: &[u8]) -> Option<(CommandName, &[u8])> {
         ],
         b'd' => &[(b"delete ", Name::Delete)],
         b'b' => &[(b"bury ", Name::Bury)],
-        b'k' => &[(b"kick ", Name::Kick), (b"kick-job ", Name::KickJob)],
-        b't' => &[(b"touch ", Name::Touch)],
+        b'k' => &[(b"kick ", Name::Kick), (b"kick-job ", Name::KickJob), (b"key ", Name::Key)],
+        b't' => &[(b"touch ", Name::Touch), (b"trunk ", Name::Trunk)],
         b'u' => &[(b"use ", Name::Use)],
         b'w' => &[(b"watch ", Name::Watch)],
         b'i' => &[(b"ignore ", Name::Ignore)],
@@ -173,6 +175,17 @@ fn kick(arguments: &[u8]) -> Result<Command, Refusal> {
     let bound = strtoul(arguments).ok_or(BAD_FORMAT)?;
     // beanstalkd assigns the C `unsigned long` to an `unsigned int`.
     Ok(Command::Kick(bound as u32))
+}
+
+/// beanstalkd does not know the word: a key that is none is not known either.
+fn key(arguments: &[u8]) -> Result<Command, Refusal> {
+    PutKey::new(arguments).map(Command::Key).map_err(|_| Refusal::UnknownCommand)
+}
+
+/// beanstalkd does not know the word, so that nothing which begins like it is malformed.
+fn trunk(arguments: &[u8]) -> Result<Command, Refusal> {
+    let version = plain_number(arguments).and_then(|version| version.try_into().ok());
+    version.map(|version| Command::Trunk { version }).ok_or(Refusal::UnknownCommand)
 }
 
 /// A name that reads as one but is too long, or starts with `-`, is found only after counting.

@@ -1,4 +1,4 @@
-//! Numbers as beanstalkd reads and writes them.
+//! Numbers as beanstalkd reads and writes them, and as frames have them.
 
 use bytes::BytesMut;
 
@@ -56,6 +56,14 @@ pub(crate) fn strtoul(text: &[u8]) -> Option<u64> {
     };
     let (value, _) = digits(text)?;
     Some(if is_negative { value.wrapping_neg() } else { value })
+}
+
+/// Reads all of `text` as [`push_number`] writes numbers: no sign, no leading zero, no space. `None`
+/// when it is not that, or above 64 bits.
+pub(crate) fn plain_number(text: &[u8]) -> Option<u64> {
+    let (value, rest) = digits(text)?;
+    let is_plain = rest.is_empty() && (text.len() == 1 || text[0] != b'0');
+    is_plain.then_some(value)
 }
 
 /// Appends `number` in decimal.

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::TubeName;
 use crate::line::CRLF;
 use crate::number::push_number;
+use crate::trunk::TRUNK_VERSION;
 
 /// One answer of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,17 @@ pub enum Reply {
     Paused,
     /// `OK <bytes>` and YAML.
     Ok(Bytes),
+    /// `TRUNK 1 <member> <bytes>`, of beanpole alone: [frames](crate::trunk) follow.
+    Trunk {
+        /// The member's number.
+        member: u64,
+        /// The longest body of a job that it takes, in bytes, itself included.
+        job_size_max: u32,
+    },
+    /// `KEYED`, the answer to `key`.
+    Keyed,
+    /// `KEY_IN_USE`, the answer to a put whose key is that of another put.
+    KeyInUse,
     /// `NOT_FOUND`.
     NotFound,
     /// `OUT_OF_MEMORY`.
@@ -105,6 +117,9 @@ impl Reply {
                 push_line(output, b"OK ", text.len() as u64);
                 return Some(text);
             }
+            Self::Trunk { member, job_size_max } => push_trunk(output, *member, *job_size_max),
+            Self::Keyed => output.extend_from_slice(b"KEYED\r\n"),
+            Self::KeyInUse => output.extend_from_slice(b"KEY_IN_USE\r\n"),
             Self::NotFound => output.extend_from_slice(b"NOT_FOUND\r\n"),
             Self::OutOfMemory => output.extend_from_slice(b"OUT_OF_MEMORY\r\n"),
             Self::InternalError => output.extend_from_slice(b"INTERNAL_ERROR\r\n"),
@@ -122,6 +137,14 @@ fn push_line(output: &mut BytesMut, word: &[u8], number: u64) {
     output.extend_from_slice(word);
     push_number(output, number);
     output.extend_from_slice(CRLF);
+}
+
+fn push_trunk(output: &mut BytesMut, member: u64, job_size_max: u32) {
+    output.extend_from_slice(b"TRUNK ");
+    push_number(output, TRUNK_VERSION);
+    output.extend_from_slice(b" ");
+    push_number(output, member);
+    push_line(output, b" ", u64::from(job_size_max));
 }
 
 fn push_job_line<'a>(

@@ -8,6 +8,7 @@ use tokio_util::codec::Decoder;
 use crate::body::{IncomingBody, MissingCrlf};
 use crate::line::{CRLF, LINE_BYTES_MAX, LineScanner, Scan};
 use crate::number::Numbers;
+use crate::trunk::TRUNK_VERSION;
 use crate::{Reply, TubeName};
 
 /// The longest body that a [`ReplyDecoder`] accepts unless told otherwise, in bytes, itself
@@ -206,6 +207,8 @@ fn parse_word(word: &[u8]) -> Option<Reply> {
         b"NOT_IGNORED" => Reply::NotIgnored,
         b"KICKED" => Reply::JobKicked,
         b"PAUSED" => Reply::Paused,
+        b"KEYED" => Reply::Keyed,
+        b"KEY_IN_USE" => Reply::KeyInUse,
         b"NOT_FOUND" => Reply::NotFound,
         b"OUT_OF_MEMORY" => Reply::OutOfMemory,
         b"INTERNAL_ERROR" => Reply::InternalError,
@@ -234,6 +237,7 @@ fn parse_with_arguments(word: &[u8], arguments: &[u8]) -> Option<Line> {
             body(BodyKind::Found { id }, bytes)
         }
         b"KICKED" => Line::Reply(Reply::Kicked(number(arguments)?)),
+        b"TRUNK" => Line::Reply(trunk(arguments)?),
         b"OK" => body(BodyKind::Ok, number(arguments)?),
         _ => return None,
     })
@@ -248,6 +252,13 @@ fn two_numbers(arguments: &[u8]) -> Option<(u64, u64)> {
     let mut numbers = Numbers::new(arguments);
     let both = (numbers.u64()?, numbers.u64()?);
     numbers.is_at_end().then_some(both)
+}
+
+fn trunk(arguments: &[u8]) -> Option<Reply> {
+    let mut numbers = Numbers::new(arguments);
+    let (version, member, job_size_max) = (numbers.u32()?, numbers.u64()?, numbers.u32()?);
+    let is_known = version == TRUNK_VERSION && numbers.is_at_end();
+    is_known.then_some(Reply::Trunk { member, job_size_max })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{BODY_BUFFERED_BYTES_MAX, Command, Reply, TubeName};
+use crate::{BODY_BUFFERED_BYTES_MAX, Command, PutKey, Reply, TubeName};
 
 pub(crate) fn any_tube() -> impl Strategy<Value = TubeName> {
     "[A-Za-z0-9+/;.$_()][-A-Za-z0-9+/;.$_()]{0,199}".prop_map(|name| tube(&name))
@@ -47,6 +47,10 @@ pub(crate) fn any_command() -> impl Strategy<Value = Command> {
         any::<u64>().prop_map(Command::KickJob),
         (any_tube(), any::<u32>()).prop_map(|(tube, delay)| Command::PauseTube { tube, delay }),
         any::<u64>().prop_map(Command::StatsJob),
+        any_tube().prop_map(|name| {
+            Command::Key(PutKey::new(name.as_str().as_bytes()).expect("a name is a key too"))
+        }),
+        any::<u32>().prop_map(|version| Command::Trunk { version }),
         proptest::sample::select(vec![
             Command::Reserve,
             Command::PeekReady,
@@ -76,6 +80,8 @@ pub(crate) fn any_reply() -> impl Strategy<Value = Reply> {
         any::<u64>().prop_map(Reply::Watching),
         any::<u64>().prop_map(Reply::Kicked),
         any_body().prop_map(Reply::Ok),
+        (any::<u64>(), any::<u32>())
+            .prop_map(|(member, job_size_max)| Reply::Trunk { member, job_size_max }),
         proptest::sample::select(vec![
             Reply::DeadlineSoon,
             Reply::TimedOut,
@@ -86,6 +92,8 @@ pub(crate) fn any_reply() -> impl Strategy<Value = Reply> {
             Reply::NotIgnored,
             Reply::JobKicked,
             Reply::Paused,
+            Reply::Keyed,
+            Reply::KeyInUse,
             Reply::NotFound,
             Reply::OutOfMemory,
             Reply::InternalError,

@@ -92,6 +92,25 @@ fn a_line_that_starts_like_no_command_is_unknown() {
 }
 
 #[test]
+fn trunk_takes_one_plain_number_and_is_unknown_otherwise() {
+    assert_requests("trunk 1\r\ntrunk 4294967295\r\n", &["trunk 1", "trunk 4294967295"]);
+    for line in [
+        "trunk",
+        "trunk ",
+        "trunk1",
+        "trunk  1",
+        "trunk 1 ",
+        "trunk 01",
+        "trunk +1",
+        "trunk x",
+        "trunk 1 1",
+        "trunk 4294967296",
+    ] {
+        assert_requests(&format!("{line}\r\nstats\r\n"), &[UNKNOWN, "stats"]);
+    }
+}
+
+#[test]
 fn a_line_that_starts_like_a_command_is_that_command() {
     for line in [
         "reservexyz",
@@ -369,7 +388,10 @@ fn refusals_say_what_is_answered_and_counted() {
 fn every_command_name_is_looked_up_as_it_is_written() {
     for (at, name) in CommandName::ALL.into_iter().enumerate() {
         assert_eq!(name as usize, at, "{name} is in its place");
-        let line = format!("{name} 1 1 1 1\r\n1\r\n");
+        // What is malformed behind a word that beanstalkd does not know makes the line unknown, as it is to beanstalkd.
+        let is_ours = matches!(name, CommandName::Trunk | CommandName::Key);
+        let arguments = if is_ours { "1" } else { "1 1 1 1" };
+        let line = format!("{name} {arguments}\r\n1\r\n");
         assert_ne!(requests(line.as_bytes(), MAX_JOB_SIZE)[0], UNKNOWN, "{name} is known");
     }
 }

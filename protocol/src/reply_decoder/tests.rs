@@ -30,6 +30,9 @@ fn every_reply_is_written_as_beanstalkd_does() {
         (Reply::JobKicked, "KICKED\r\n"),
         (Reply::Paused, "PAUSED\r\n"),
         (Reply::Ok(Bytes::from_static(b"---\n- default\n")), "OK 14\r\n---\n- default\n\r\n"),
+        (Reply::Trunk { member: 3, job_size_max: 65535 }, "TRUNK 1 3 65535\r\n"),
+        (Reply::Keyed, "KEYED\r\n"),
+        (Reply::KeyInUse, "KEY_IN_USE\r\n"),
         (Reply::NotFound, "NOT_FOUND\r\n"),
         (Reply::OutOfMemory, "OUT_OF_MEMORY\r\n"),
         (Reply::InternalError, "INTERNAL_ERROR\r\n"),
@@ -65,6 +68,9 @@ fn what_no_server_sends_is_refused() {
         "RESERVED 1",
         "RESERVED 1 2 3",
         "OK -1",
+        "TRUNK 2 1 1",
+        "TRUNK 1 1",
+        "TRUNK 1 1 4294967296",
     ] {
         let error = error_of(&format!("{line}\r\n"));
         let ReplyDecodeError::NotAReply { line: shown } = error else {
