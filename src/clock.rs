@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -90,6 +90,8 @@ pub struct LogicalClock {
     /// The greatest logical time that a leader is known to have reached, this member included;
     /// 0 before the first.
     heard: AtomicU64,
+    /// This member leads, and its time is the cluster's.
+    leads: AtomicBool,
     last_anchor_boot: AtomicU64,
     last_anchor_wall: AtomicU64,
 }
@@ -104,6 +106,7 @@ impl LogicalClock {
             clock,
             offset,
             heard: AtomicU64::new(0),
+            leads: AtomicBool::new(false),
             last_anchor_boot: AtomicU64::new(0),
             last_anchor_wall: AtomicU64::new(0),
         }
@@ -112,6 +115,16 @@ impl LogicalClock {
     /// Logical time now.
     pub fn now(&self) -> LogicalTime {
         LogicalTime(self.clock.boot_nanos().wrapping_add(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// The time that others may follow: while this member leads, its own; else the greatest that a leader
+    /// is known to have reached, 0 before the first. This member's own has run on since then, also while
+    /// there was no leader: who followed that would be ahead of all leaders to come.
+    pub fn told(&self) -> LogicalTime {
+        match self.leads.load(Ordering::Relaxed) {
+            true => self.now(),
+            false => LogicalTime(self.heard.load(Ordering::Relaxed)),
+        }
     }
 
     /// Moves on to `floor` when time has not got there yet.
@@ -148,6 +161,12 @@ impl LogicalClock {
             if planted::is(Bug::ClockAhead) { Duration::from_secs(10) } else { Duration::ZERO };
         self.set(start.max(floor).after(ahead));
         self.pause();
+        self.leads.store(true, Ordering::Relaxed);
+    }
+
+    /// Leads no more.
+    pub fn cease(&self) {
+        self.leads.store(false, Ordering::Relaxed);
     }
 
     /// Keeps in mind how far time has got, while this member leads or when it ends to.
@@ -295,6 +314,22 @@ mod tests {
         assert_eq!(logical.now(), LogicalTime(120));
         logical.lead(LogicalTime(900), None);
         assert_eq!(logical.now(), LogicalTime(900));
+    }
+
+    #[test]
+    fn nobody_is_told_of_time_that_went_by_without_a_leader() {
+        let clock = fixed(100, 0, 7);
+        let logical = LogicalClock::resume(clock.clone(), None, LogicalTime(9));
+        assert_eq!(logical.told(), LogicalTime(0));
+        logical.follow(LogicalTime(50));
+        clock.boot.store(9_000, Ordering::Relaxed);
+        assert_eq!((logical.now(), logical.told()), (LogicalTime(8_950), LogicalTime(50)));
+        logical.lead(LogicalTime(40), None);
+        clock.boot.store(9_001, Ordering::Relaxed);
+        assert_eq!((logical.now(), logical.told()), (LogicalTime(51), LogicalTime(51)));
+        logical.cease();
+        clock.boot.store(9_500, Ordering::Relaxed);
+        assert_eq!(logical.told(), LogicalTime(50));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The list of planted bugs: each with its name, what it breaks, and the invariants (Q1..Q15, see
+//! The list of planted bugs: each with its name, what it breaks, and the invariants (Q1..Q16, see
 //! docs/TESTING.md) that are expected to notice.
 
 /// Makes the enum and its table of one list.
@@ -76,8 +76,12 @@ bugs! {
         "a put hands its job to two who wait";
     BuryReleases, "bury-releases", "Q4, Q11",
         "a buried job is ready at once";
+    KeysForgotten, "keys-forgotten", "Q5, Q8",
+        "a put with a key that comes again makes another job";
+    LeaseForgotten, "lease-forgotten", "Q16",
+        "a session that can move ends as soon as no connection carries it";
     IdsReused, "ids-reused", "Q8",
-        "when a member begins a life, ids go on from the greatest of a job that is still there";
+        "when a member begins a life, ids go back by 64 and are those of jobs that are gone";
     RefusedButDone, "refused-but-done", "Q15, Q9",
         "every 64th put is answered OUT_OF_MEMORY, and done";
     StatsDrift, "stats-drift", "Q9",

@@ -12,6 +12,7 @@ use super::continuation::{Continuation, ContinuationId};
 use super::counters::Totals;
 use super::digest::Chain;
 use super::job::{Body, Job, JobState};
+use super::keys::{KeyFacts, KeyHash};
 use super::member::MemberFacts;
 use super::session::SessionFacts;
 use super::tube::{TubeFacts, TubeId};
@@ -34,6 +35,8 @@ pub enum Record {
     Job(JobId, Job),
     /// Work that goes on in the next entry.
     Continuation(ContinuationId, Kept),
+    /// A put that may come again.
+    Key(KeyHash, KeyFacts),
 }
 
 /// The continuation in a record.
@@ -44,6 +47,7 @@ pub struct Kept(pub(super) Continuation);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     pub(super) clock: LogicalTime,
+    pub(super) returned: LogicalTime,
     pub(super) next: NextNumbers,
     pub(super) totals: Totals,
     pub(super) chain: Chain,
@@ -59,6 +63,7 @@ pub struct Lengths {
     pub sessions: u64,
     pub jobs: u64,
     pub continuations: u64,
+    pub keys: u64,
 }
 
 /// A checkpoint under way.
@@ -74,7 +79,7 @@ const RECORD_BYTES: u64 = 128;
 impl Queue {
     /// About how many bytes a checkpoint of the state as it is now would have.
     pub fn checkpoint_bytes(&self) -> u64 {
-        let records = self.sessions.len() + self.tubes.len();
+        let records = self.sessions.len() + self.tubes.len() + self.keys.len();
         self.job_counts.hot_bytes + records as u64 * RECORD_BYTES
     }
 
@@ -95,6 +100,7 @@ impl Queue {
         self.sessions.freeze();
         self.jobs.freeze();
         self.continuations.freeze();
+        self.keys.freeze();
     }
 
     /// Appends at most `records_max` records of the frozen state to `out`; true when that was the
@@ -119,6 +125,7 @@ impl Queue {
             && self.continuations.slice(left, |id, continuation| {
                 out.push(Record::Continuation(id, Kept(continuation)));
             })
+            && self.keys.slice(left, |id, facts| out.push(Record::Key(id, facts)))
             && self.jobs.slice(left, |id, job| {
                 if !is_left_out(&job) {
                     out.push(Record::Job(id, job));
@@ -138,6 +145,7 @@ impl Queue {
         self.sessions.thaw();
         self.jobs.thaw();
         self.continuations.thaw();
+        self.keys.thaw();
     }
 
     /// How many copies the checkpoint under way has made ahead of being fetched. They are at most
@@ -149,6 +157,7 @@ impl Queue {
             + self.sessions.copies_held()
             + self.jobs.copies_held()
             + self.continuations.copies_held()
+            + self.keys.copies_held()
     }
 
     /// All records of the state as it is now, in one fixed order, as if all jobs were hot.
@@ -176,12 +185,14 @@ impl Queue {
             .chain(tubes)
             .chain(sessions)
             .chain(continuations)
+            .chain(self.keys.iter().map(|(id, facts)| Record::Key(*id, *facts)))
             .chain(jobs)
     }
 
     fn header(&self) -> Header {
         Header {
             clock: self.clock,
+            returned: self.returned,
             next: self.next,
             totals: self.totals,
             chain: self.chain,
@@ -197,6 +208,7 @@ impl Queue {
             sessions: self.sessions.len() as u64,
             jobs: self.jobs.len() as u64,
             continuations: self.continuations.len() as u64,
+            keys: self.keys.len() as u64,
         }
     }
 }

@@ -22,8 +22,16 @@ pub(super) struct NewJob<'a> {
 
 impl Queue {
     pub(super) fn put(&mut self, id: SessionId, new: &NewJob<'_>, work: &mut Work) -> Outcome {
+        Outcome::Inserted { job: self.put_job(id, new, work) }
+    }
+
+    /// Makes a job, and hands it over if somebody waits for it.
+    pub(super) fn put_job(&mut self, id: SessionId, new: &NewJob<'_>, work: &mut Work) -> JobId {
         self.mark_producer(id);
         let tube = self.session(id).facts.used;
+        while planted::is(Bug::IdsReused) && self.find_job(JobId(self.next.job)).is_some() {
+            self.next.job += 1;
+        }
         let job = JobId(self.next.job);
         self.next.job += 1;
         self.totals.jobs += 1;
@@ -54,7 +62,7 @@ impl Queue {
         let body = Body::Here(new.body.clone());
         let (priority, delay, created) = (new.priority, new.delay, self.clock);
         self.insert_job(job, Job { tube, priority, delay, ttr, created, state, tallies, body });
-        Outcome::Inserted { job }
+        job
     }
 
     pub(super) fn reserve(&mut self, id: SessionId, wait: Wait, half_closed: bool) -> Outcome {

@@ -24,6 +24,8 @@ pub(super) enum Continuation {
     EndSession { session: SessionId },
     /// The end of the sessions of a member's lives up to `last`, all of which are over.
     EndLives { member: MemberId, last: Incarnation },
+    /// The same of leased sessions, which lose their connections and nothing else.
+    DetachLives { member: MemberId, last: Incarnation },
     /// Jobs for the waiters of a member that is heard again.
     Return { member: MemberId },
     /// Jobs for those who waited for room among the held ones: the limit was raised.
@@ -91,6 +93,9 @@ impl Queue {
                     !self.sessions.contains(session) || self.release_held(*session, work)
                 }
                 Continuation::EndLives { member, last } => self.end_lives(*member, *last, work),
+                Continuation::DetachLives { member, last } => {
+                    self.detach_lives(*member, *last, work)
+                }
                 Continuation::Return { member } => self.return_on(*member, work),
                 Continuation::Serve => {
                     let done = self.serve_on(work);
@@ -178,7 +183,7 @@ impl Queue {
         };
         if session.facts.held_up == HeldUp::Kick {
             session.facts.held_up = HeldUp::No;
-            if self.is_of_present_life(id) {
+            if self.is_answered(id) {
                 work.outcomes.push((id, Outcome::Kicked { count }));
             }
         }

@@ -135,7 +135,9 @@ impl Totals {
             Action::ReserveJob { .. }
             | Action::KickJob { .. }
             | Action::StopWaiting
-            | Action::Close => return,
+            | Action::Close
+            | Action::Attach { .. }
+            | Action::Detach => return,
         };
         *total += 1;
     }

@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Expiry(JobId),
     /// What the earlier lives of a member held comes back.
     Grace(MemberId),
+    /// A leased session that has no connection ends.
+    Lease(SessionId),
     /// A reserve has waited long enough.
     WaitOver(SessionId),
 }
@@ -69,6 +71,7 @@ impl Queue {
                 }
                 Timer::Expiry(job) => self.fire_expiry(job, work),
                 Timer::Grace(member) => self.fire_grace(member, work),
+                Timer::Lease(session) => self.fire_lease(session, at, work),
                 Timer::WaitOver(session) => self.fire_wait_end(session, Outcome::TimedOut, work),
             }
         }
@@ -104,7 +107,7 @@ impl Queue {
         work.spend(1);
         self.end_wait(session);
         // The session of a life that is over has nobody left to be answered.
-        if self.is_of_present_life(session) {
+        if self.is_answered(session) {
             work.outcomes.push((session, outcome));
         }
     }

@@ -70,7 +70,15 @@ fn kind_and_number(outcome: &Outcome) -> (u64, u64) {
         Outcome::Waiting => (16, 0),
         Outcome::Deferred => (17, 0),
         Outcome::OutOfMemory => (18, 0),
+        Outcome::Attached(attachment) => (19, attachment.last),
+        Outcome::Detached => (20, 0),
+        Outcome::KeyInUse => (21, 0),
     }
+}
+
+/// A hash of a text, the same on every platform.
+pub(super) fn of_text(text: &str) -> u64 {
+    text.bytes().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 impl Queue {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::commands::NewJob;
+use super::leased::Attach;
 use super::work::{WORK_QUOTA_JOBS, Work};
 use super::{
     Action, Batch, Body, Incarnation, JobId, MemberId, Observer, Op, OpNumber, Outcome, Part,
@@ -29,6 +30,9 @@ impl Queue {
     /// that wants many continuations from few jobs may choose it.
     pub(super) fn apply_within(&mut self, quota: u32, batch: &Batch, observer: &mut impl Observer) {
         self.clock = self.clock.max(batch.now);
+        if batch.parts.iter().any(|part| matches!(part, Part::Returned)) {
+            self.returned = self.clock;
+        }
         let mut work = Work { moves_left: quota, outcomes: Vec::new() };
         // Timers have one half before continuations have the other: neither starves.
         self.fire_due(quota / 2, &mut work);
@@ -77,6 +81,8 @@ impl Queue {
             }
             Part::Remove { member } => self.remove_member(*member, work),
             Part::Limits { change } => self.change_limits(*change, work),
+            // It was heeded before anything came to its end.
+            Part::Returned => {}
             Part::Ops { member, incarnation, first, ops } => {
                 let run = Run { member: *member, incarnation: *incarnation, first: *first, ops };
                 self.apply_run(&run, work, observer);
@@ -139,21 +145,35 @@ impl Queue {
     fn tell(&mut self, work: &mut Work, observer: &mut impl Observer) {
         for (session, outcome) in work.outcomes.drain(..) {
             self.chain.add_outcome(session, &outcome);
+            if session.is_leased() {
+                self.keep_end_of_wait(session, &outcome);
+            }
+            let Some(connection) = self.address(session) else { continue };
             let outcome = match outcome {
-                Outcome::Reserved { job, body } if observer.wants_bodies(session) => {
+                Outcome::Reserved { job, body } if observer.wants_bodies(connection) => {
                     Outcome::Reserved { job, body: Body::Here(self.body(&body)) }
                 }
                 other => other,
             };
-            observer.outcome(session, outcome);
+            observer.outcome(connection, outcome);
         }
     }
 
-    fn apply_op(&mut self, id: SessionId, op: &Op, work: &mut Work) {
+    fn apply_op(&mut self, connection: SessionId, op: &Op, work: &mut Work) {
+        let id = self.session_of(connection);
         match op.action {
             Action::StopWaiting => return self.stop_waiting(id, work),
             Action::Close => return self.close(id, work),
+            Action::Detach => return self.detach(connection),
+            Action::Attach { token, lease_millis, answered, opens } => {
+                let attach = Attach { token, lease_millis, answered, opens };
+                let outcome = self.attach(connection, &attach, work);
+                return work.outcomes.insert(0, (connection, outcome));
+            }
             _ => {}
+        }
+        if !self.is_in_place(id, op.numbered) {
+            return;
         }
         let outcome = match self.admit(id, op.turn) {
             Admission::Ignored => return,
@@ -167,6 +187,9 @@ impl Queue {
                 self.carry_out(id, &op.action, work)
             }
         };
+        if let Some(numbered) = op.numbered {
+            self.keep_outcome(id, numbered, &outcome);
+        }
         // The op is answered before those who got a job by it.
         work.outcomes.insert(0, (id, outcome));
     }
@@ -181,7 +204,7 @@ impl Queue {
             None if turn != Turn(0) => Admission::Deferred,
             None if !self.admits(id) => Admission::Refused,
             None => {
-                self.open_session(id);
+                self.open_session(id, None);
                 Admission::Admitted
             }
         }
@@ -189,9 +212,12 @@ impl Queue {
 
     fn carry_out(&mut self, id: SessionId, action: &Action, work: &mut Work) -> Outcome {
         match action {
-            Action::Put { priority, delay, ttr, body } => {
+            Action::Put { priority, delay, ttr, body, key } => {
                 let new = NewJob { priority: *priority, delay: *delay, ttr: *ttr, body };
-                self.put(id, &new, work)
+                match key {
+                    Some(key) => self.put_once(id, &new, key, work),
+                    None => self.put(id, &new, work),
+                }
             }
             Action::Use { tube } => self.use_tube(id, tube),
             Action::Watch { tube } => self.watch(id, tube),
@@ -207,8 +233,8 @@ impl Queue {
             Action::Kick { bound } => self.kick(id, *bound, work),
             Action::KickJob { job } => self.kick_job(*job, work),
             Action::PauseTube { tube, delay } => self.pause_tube(tube, *delay, work),
-            Action::StopWaiting | Action::Close => {
-                unreachable!("these have no outcome and are applied in any turn")
+            Action::StopWaiting | Action::Close | Action::Attach { .. } | Action::Detach => {
+                unreachable!("these are applied in any turn")
             }
         }
     }

@@ -100,6 +100,7 @@ impl Queue {
         };
         let (sequence, connection) = member.waiters.range(from..before).next()?;
         let incarnation = member.facts.incarnation;
-        Some((*sequence, SessionId { member: id, incarnation, connection: *connection }))
+        let connection = SessionId { member: id, incarnation, connection: *connection };
+        Some((*sequence, self.session_of(connection)))
     }
 }

@@ -42,6 +42,7 @@ impl Queue {
         assert_same(&"tubes with hot jobs", &self.hot_tubes, &derived.hot_tubes);
         assert_same(&"used of the limits", &self.limits_used(), &derived.limits_used());
         assert_same(&"counts of tables", &self.tables, &derived.tables);
+        assert_same(&"order of keys", &self.key_order, &derived.key_order);
         assert_same(&"contended tubes", &self.contended, &derived.contended);
         assert_same(&"serving", &self.serving, &derived.serving);
     }

@@ -97,10 +97,20 @@ impl Queue {
         }
     }
 
-    /// Whether an op of the session, in its turn, would be carried out: the session is open, or
+    /// Whether an op of the connection, in its turn, would be carried out: its session is open, or
     /// there is room for it.
-    pub fn admits(&self, session: SessionId) -> bool {
-        self.sessions.contains(&session) || (self.sessions.len() as u64) < self.limits.sessions
+    pub fn admits(&self, connection: SessionId) -> bool {
+        self.sessions.contains(&self.session_of(connection)) || self.has_room_for_session()
+    }
+
+    fn has_room_for_session(&self) -> bool {
+        (self.sessions.len() as u64) < self.limits.sessions
+    }
+
+    /// Whether one leased session more may begin: they have at most half of all, so that one client,
+    /// which needs a single connection for thousands, leaves room for others.
+    pub(super) fn has_room_for_leased(&self) -> bool {
+        self.has_room_for_session() && self.leased_sessions() < self.limits.sessions / 2
     }
 
     pub(super) fn has_room_for_tube(&self) -> bool {

@@ -141,10 +141,16 @@ impl Queue {
         self.members.change(&id).expect("a session's member is known")
     }
 
-    /// Whether the session belongs to a life that is not over.
-    pub(super) fn is_of_present_life(&self, session: SessionId) -> bool {
-        let member = self.members.get(&session.member).expect("a session's member is known");
-        member.facts.lives(session.incarnation)
+    /// Whether the connection belongs to a life that is not over.
+    pub(super) fn is_of_present_life(&self, connection: SessionId) -> bool {
+        let member = self.members.get(&connection.member).expect("a connection's member is known");
+        member.facts.lives(connection.incarnation)
+    }
+
+    /// Whether anybody may still ask what the session's wait came to: that of a life that is over has
+    /// nobody left to be answered.
+    pub(super) fn is_answered(&self, session: SessionId) -> bool {
+        session.is_leased() || self.is_of_present_life(session)
     }
 
     pub(super) fn enrol(&mut self, id: MemberId) {
@@ -174,9 +180,7 @@ impl Queue {
             return;
         }
         if planted::is(Bug::IdsReused) {
-            let cold = self.cold.all().last().map(|(job, _)| job.0);
-            let hot = self.jobs.iter().next_back().map(|(job, _)| job.0);
-            self.next.job = hot.max(cold).unwrap_or_default() + 1;
+            self.next.job = self.next.job.saturating_sub(64).max(1);
         }
         self.stop_grace(id);
         let graced = !grace.is_zero() && self.first_session(id, before.incarnation).is_some();
@@ -186,6 +190,7 @@ impl Queue {
             self.deadlines.add(until, Timer::Grace(id));
         }
         *self.member_mut(id) = Member::new(facts);
+        self.begin_detaching(id, before.incarnation, work);
         if !graced {
             self.begin_ending_lives(id, before.incarnation, work);
         }
@@ -211,6 +216,7 @@ impl Queue {
         let member = self.member_mut(id);
         let facts = MemberFacts { standing, ..member.facts };
         *member = Member::new(facts);
+        self.begin_detaching(id, facts.incarnation, work);
         self.begin_ending_lives(id, facts.incarnation, work);
     }
 

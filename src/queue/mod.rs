@@ -6,7 +6,7 @@
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
 //! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
 //! for one entry), `member`, `session` and `tube` (how they come and go), `limits` (how many there may
-//! be), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in
+//! be), `leased` (sessions that outlive their connection), `keys` (puts that come again), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in
 //! memory), `table` and `checkpoint` (how the state is copied while it changes), `restore` and
 //! `loading` (how it comes back), `invariants` (what always holds), `digest` (how copies are
 //! compared), `tables` (what all of it takes up in memory).
@@ -23,6 +23,8 @@ mod hearing;
 mod invariants;
 mod job;
 mod jobs;
+mod keys;
+mod leased;
 mod limits;
 mod loading;
 mod member;
@@ -51,6 +53,8 @@ use continuation::{Continuation, ContinuationId};
 use counters::{JobCounts, Totals};
 use deadline::Deadlines;
 use digest::Chain;
+use keys::{KeyFacts, KeyHash, KeyOrder};
+use leased::Leases;
 use member::Member;
 use session::Session;
 use table::Table;
@@ -62,6 +66,8 @@ pub use checkpoint::Record;
 pub use cold::{ColdInMemory, ColdJobs, Order, Place, Shelf};
 pub use counters::Counters;
 pub use job::{Body, ColdBody, Job};
+pub use keys::{KEY_WINDOW, KEYS_BYTES_MAX, KEYS_MAX};
+pub use leased::{Attachment, KEPT_OUTCOMES_MAX, KeptOutcome};
 pub use limits::{
     HELD_JOBS_MAX_DEFAULT, Limits, LimitsChange, SESSIONS_MAX_DEFAULT, TUBES_MAX_DEFAULT,
     WATCHES_MAX_DEFAULT,
@@ -69,8 +75,8 @@ pub use limits::{
 pub use loading::HotLimit;
 pub use member::Life;
 pub use op::{
-    Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Op, OpNumber, Part,
-    SessionId, Turn, Wait,
+    Action, Batch, ConnectionNumber, Incarnation, JobId, LogicalTime, MemberId, Numbered, Op,
+    OpNumber, Part, PutKey, SessionId, TokenHash, Turn, Wait,
 };
 pub use outcome::Outcome;
 pub use reads::{JobStateName, JobStats, TubeStats};
@@ -79,14 +85,14 @@ pub use work::{HANDED_OUT_BYTES_MAX, WORK_QUOTA_JOBS};
 
 /// Who wants to know what comes of a batch while it is applied.
 pub trait Observer {
-    /// An op of `session` is about to be applied, even if it will be deferred: reads that stand
+    /// An op of a connection is about to be applied, even if it will be deferred: reads that stand
     /// before it in its connection's order are answered from `queue` now.
-    fn before_op(&mut self, queue: &Queue, session: SessionId);
+    fn before_op(&mut self, queue: &Queue, connection: SessionId);
 
-    /// What came of an op of `session`, or of its wait.
-    fn outcome(&mut self, session: SessionId, outcome: Outcome);
+    /// What came of an op of a connection, or of its wait.
+    fn outcome(&mut self, connection: SessionId, outcome: Outcome);
 
-    /// Whether somebody here wants the bodies that `session` gets: if not, cold ones are not read.
+    /// Whether somebody here wants the bodies that a connection gets: if not, cold ones are not read.
     fn wants_bodies(&self, _: SessionId) -> bool {
         true
     }
@@ -96,6 +102,8 @@ pub trait Observer {
 #[derive(Debug)]
 pub struct Queue {
     clock: LogicalTime,
+    /// When the cluster was back after all of it was away; 0 if it never was.
+    returned: LogicalTime,
     next: NextNumbers,
     totals: Totals,
     chain: Chain,
@@ -107,9 +115,12 @@ pub struct Queue {
     jobs: Table<JobId, Job>,
     cold: Box<dyn ColdJobs>,
     continuations: Table<ContinuationId, Continuation>,
+    keys: Table<KeyHash, KeyFacts>,
     // What follows is derived from the above.
     tube_ids: BTreeMap<TubeName, TubeId>,
     tube_order: Vec<TubeId>,
+    leases: Leases,
+    key_order: KeyOrder,
     deadlines: Deadlines,
     job_counts: JobCounts,
     /// Pairs of a session and a tube that it watches, without those with `default`.
@@ -135,11 +146,14 @@ struct NextNumbers {
     wait: u64,
     bury: u64,
     continuation: u64,
+    session: u64,
+    key: u64,
 }
 
 impl NextNumbers {
-    fn all(&self) -> [u64; 5] {
-        [self.job, self.tube, self.wait, self.bury, self.continuation]
+    fn all(&self) -> [u64; 7] {
+        let Self { job, tube, wait, bury, continuation, session, key } = *self;
+        [job, tube, wait, bury, continuation, session, key]
     }
 }
 
@@ -170,7 +184,16 @@ impl Queue {
     fn without_tubes() -> Self {
         Self {
             clock: LogicalTime(0),
-            next: NextNumbers { job: 1, tube: 1, wait: 1, bury: 1, continuation: 1 },
+            returned: LogicalTime(0),
+            next: NextNumbers {
+                job: 1,
+                tube: 1,
+                wait: 1,
+                bury: 1,
+                continuation: 1,
+                session: 1,
+                key: 1,
+            },
             totals: Totals::default(),
             chain: Chain::default(),
             limits: Limits::default(),
@@ -180,8 +203,11 @@ impl Queue {
             jobs: Table::new(),
             cold: Box::new(ColdInMemory::default()),
             continuations: Table::new(),
+            keys: Table::new(),
             tube_ids: BTreeMap::new(),
             tube_order: Vec::new(),
+            leases: Leases::default(),
+            key_order: KeyOrder::new(),
             deadlines: Deadlines::default(),
             job_counts: JobCounts::default(),
             watches: 0,

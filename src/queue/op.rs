@@ -15,6 +15,11 @@ use super::LimitsChange;
 )]
 pub struct MemberId(pub u64);
 
+impl MemberId {
+    /// To whom leased sessions belong: no member has this number.
+    pub(super) const NOBODY: Self = Self(u64::MAX);
+}
+
 /// One life of a member: a counter that is raised, and synced, before the member speaks.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -50,6 +55,19 @@ pub struct SessionId {
     pub incarnation: Incarnation,
     /// The connection in that life.
     pub connection: ConnectionNumber,
+}
+
+impl SessionId {
+    /// The leased session of this number.
+    pub(super) fn leased(number: u64) -> Self {
+        let connection = ConnectionNumber(number);
+        Self { member: MemberId::NOBODY, incarnation: Incarnation(0), connection }
+    }
+
+    /// Whether it is a leased session's: then it is no connection's.
+    pub(super) fn is_leased(self) -> bool {
+        self.member == MemberId::NOBODY
+    }
 }
 
 /// Nanoseconds of logical time since the cluster began (DESIGN D5). Never goes back.
@@ -150,17 +168,61 @@ pub enum Part {
         /// Which of them, to what.
         change: LimitsChange,
     },
+    /// The cluster was away: nobody led from the entry before to this one, and how long that was is an
+    /// estimate. Nobody could attach to a session meanwhile, so all leases that ran then begin anew with
+    /// this entry, also those that would end with it.
+    Returned,
 }
 
-/// One change asked for by one connection. The first op of a connection opens its session.
+/// One change asked for by one connection. The first op of a connection opens its session, or attaches
+/// it to a leased one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Op {
     /// Whose.
     pub connection: ConnectionNumber,
     /// See [`Turn`].
     pub turn: Turn,
+    /// Its place among the commands of a leased session; `None` for that of a connection of its own.
+    pub numbered: Option<Numbered>,
     /// What.
     pub action: Action,
+}
+
+/// The place of a command in its leased session, as the client counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Of the command, from 1, rising; there may be gaps.
+    pub number: u64,
+    /// The client knows what all commands up to this number came to.
+    pub answered: u64,
+}
+
+/// SHA-256 of the token by which a leased session is known: the token itself is in no state and no log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl std::fmt::Debug for TokenHash {
+    /// The first bytes, which tell sessions apart and help nobody to find the token.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [first, second, ..] = self.0;
+        write!(formatter, "TokenHash({first:02x}{second:02x}..)")
+    }
+}
+
+/// By what a put is recognised when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutKey {
+    /// SHA-256 of the client's key.
+    pub key: [u8; 32],
+    /// The first bytes of the SHA-256 of the body.
+    pub body: [u8; 16],
+}
+
+impl Op {
+    /// An op of a connection that has no leased session.
+    pub fn plain(connection: ConnectionNumber, turn: Turn, action: Action) -> Self {
+        Self { connection, turn, numbered: None, action }
+    }
 }
 
 /// How long a reserve waits when nothing is ready.
@@ -181,6 +243,8 @@ pub enum Action {
         delay: u32,
         ttr: u32,
         body: Bytes,
+        /// A second put with it makes no second job.
+        key: Option<Box<PutKey>>,
     },
     Use {
         tube: TubeName,
@@ -228,7 +292,20 @@ pub enum Action {
     /// The client shut down its sending side while a reserve waits: the wait ends with `TimedOut`.
     /// Without a waiting reserve it does nothing. Has no outcome of its own, whatever its turn.
     StopWaiting,
-    /// The connection has ended: everything it held is ready again, what it used and watched is
+    /// The session has ended: everything it held is ready again, what it used and watched is
     /// let go. Has no outcome, whatever its turn.
     Close,
+    /// The connection is from now on that of the leased session with this token.
+    Attach {
+        token: TokenHash,
+        /// How long the session lasts when no connection is attached to it, milliseconds.
+        lease_millis: u32,
+        /// The client knows what all commands up to this number came to.
+        answered: u64,
+        /// If there is no such session, one begins.
+        opens: bool,
+    },
+    /// The connection has ended: its leased session has none any more, and lasts as long as its lease.
+    /// Has no outcome, whatever its turn.
+    Detach,
 }

@@ -2,7 +2,7 @@
 
 use beanpole_protocol::TubeName;
 
-use super::{Body, JobId};
+use super::{Attachment, Body, JobId};
 
 /// What happened to a session's op. Each op but `StopWaiting` and `Close` has exactly one outcome,
 /// in the order of the ops, except that [`Waiting`](Self::Waiting) is followed by a second one
@@ -38,9 +38,15 @@ pub enum Outcome {
     NotFound,
     /// A limit of what is not a job is reached (see [`Limits`](super::Limits)): nothing happened.
     OutOfMemory,
+    /// The key of a put is that of another put, with another body or in another tube: nothing happened.
+    KeyInUse,
     /// The session is held up (see [`Turn`](super::Turn)): its turn is now one higher, and the
     /// real outcome follows.
     Waiting,
     /// The op was under way behind one that waits: nothing happened, and it wants to be sent again.
     Deferred,
+    /// The connection is that of a leased session now.
+    Attached(Box<Attachment>),
+    /// The leased session of the connection is not its any more. Comes unasked.
+    Detached,
 }

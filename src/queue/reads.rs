@@ -150,7 +150,7 @@ impl Queue {
     /// `list-tubes-watched`: in order of watching, disturbed in the same way.
     pub fn tubes_watched(&self, session: SessionId) -> Vec<TubeName> {
         let name = |id: &TubeId| self.tube(*id).facts.name.clone();
-        match self.sessions.get(&session) {
+        match self.sessions.get(&self.session_of(session)) {
             Some(session) => session.facts.watched.iter().map(name).collect(),
             None => vec![TubeName::default_tube()],
         }
@@ -163,12 +163,13 @@ impl Queue {
 
     /// The tube that a session uses; one that has not been opened yet uses `default`.
     fn used(&self, session: SessionId) -> TubeId {
-        self.sessions.get(&session).map_or(TubeId::DEFAULT, |session| session.facts.used)
+        let session = self.sessions.get(&self.session_of(session));
+        session.map_or(TubeId::DEFAULT, |session| session.facts.used)
     }
 
     /// Counted, not kept: a new life of a member ends thousands of waits at once.
     fn count_waiters(&self, tube: &Tube) -> u64 {
-        let living = |waiter: &&Waiter| self.is_of_present_life(waiter.session());
+        let living = |waiter: &&Waiter| self.is_of_present_life(waiter.connection());
         tube.waiters.iter().filter(living).count() as u64
     }
 }

@@ -10,19 +10,24 @@ use beanpole_protocol::TubeName;
 use super::checkpoint::{Header, Kept, Lengths, Record};
 use super::cold::{ColdJobs, Order};
 use super::continuation::Continuation;
-use super::deadline::{Timer, warning_time};
+use super::deadline::{Deadlines, Timer, warning_time};
 use super::hearing::Hearing;
 use super::job::{Job, JobState};
 use super::jobs::Places;
+use super::keys::KeyHash;
+use super::leased::{Lease, Leases, Standing};
 use super::loading::{HotLimit, Loading};
-use super::member::{Member, Standing};
+use super::member::{Member, MemberFacts, Standing as LifeStanding};
 use super::session::{HeldUp, Session};
 use super::tube::{Tube, TubeFacts, TubeId};
 use super::waiting::Waiter;
-use super::{Incarnation, JobId, LogicalTime, MemberId, NextNumbers, Queue, SessionId};
+use super::{
+    Incarnation, JobId, KEPT_OUTCOMES_MAX, KEYS_MAX, LogicalTime, MemberId, NextNumbers, Queue,
+    SessionId,
+};
 
 /// Numbers above this are not believed: a counter that starts below it does not overflow.
-const NUMBER_MAX: u64 = 1 << 62;
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
 /// Records that are not a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +66,7 @@ pub enum Item {
     Session(SessionId),
     Job(JobId),
     Continuation(u64),
+    Key(KeyHash),
 }
 
 impl Queue {
@@ -94,6 +100,7 @@ impl Queue {
         };
         let mut queue = Self::without_tubes();
         queue.clock = header.clock;
+        queue.returned = header.returned;
         queue.next = header.next;
         queue.totals = header.totals;
         queue.chain = header.chain;
@@ -120,6 +127,7 @@ impl Queue {
         queue.derive_waits()?;
         queue.check_continuations()?;
         queue.derive_contended();
+        queue.derive_keys()?;
         queue.check_tubes()?;
         Ok(queue)
     }
@@ -140,6 +148,7 @@ impl Queue {
             Record::Continuation(id, Kept(kept)) => {
                 (Item::Continuation(id.0), self.continuations.insert(id, kept))
             }
+            Record::Key(id, facts) => (Item::Key(id), self.keys.insert(id, facts)),
         };
         require(new, item, "is recorded twice")
     }
@@ -178,7 +187,7 @@ impl Queue {
             if let Hearing::Returning { from, before } = member.facts.hearing {
                 let plausible = from <= before && before <= self.next.wait;
                 require(plausible, item, "has waiters to look at that did not begin to wait")?;
-                let over = member.facts.standing != Standing::Living;
+                let over = member.facts.standing != LifeStanding::Living;
                 require(over || returning.contains(id), item, "returns for ever")?;
             }
         }
@@ -187,25 +196,31 @@ impl Queue {
 
     fn derive_sessions(&mut self) -> Result<(), RestoreError> {
         let closings = self.sessions_being_ended();
-        let ending = self.lives_being_ended();
+        let lives = self.lives_being_ended();
         for (id, session) in self.sessions.iter() {
             let item = Item::Session(*id);
             let facts = &session.facts;
-            let member = self.members.change(&id.member);
-            let member = member.ok_or(contradiction(item, "is of an unknown member"))?;
-            let present = member.facts.incarnation;
-            let living = member.facts.lives(id.incarnation);
-            require(id.incarnation <= present, item, "is of a life to come")?;
-            let graced = id.incarnation < present && member.facts.grace_until.is_some();
-            let ends = ending.get(&id.member).is_some_and(|last| id.incarnation <= *last);
-            require(living || graced || ends, item, "is left over")?;
+            let mut home = Home::Nobody;
+            if let Some(connection) = facts.connection_of(*id) {
+                let member = self.members.change(&connection.member);
+                let member = member.ok_or(contradiction(item, "is of an unknown member"))?;
+                home = Home::of(connection, member.facts, id.is_leased(), &lives);
+                if home == Home::Living && !facts.closing {
+                    member.add(facts);
+                }
+            }
+            require(home != Home::LeftOver, item, "is left over")?;
             if facts.closing {
                 require(facts.has_let_go(), item, "is closing but has not let go")?;
-                require(!living || closings.contains(id), item, "is closing for ever")?;
+                let ends = home == Home::Ending || closings.contains(id);
+                require(ends, item, "is closing for ever")?;
                 continue;
             }
-            if living {
-                member.add(facts);
+            require(facts.lease.is_some() == id.is_leased(), item, "has a lease that is not its")?;
+            if let Some(lease) = &facts.lease {
+                self.leases.derive(*id, lease, &mut self.deadlines)?;
+                require(id.connection.0 < self.next.session, item, "was not given out yet")?;
+                self.tables.add_kept(lease.kept.len());
             }
             let distinct: BTreeSet<_> = facts.watched.iter().collect();
             require(!distinct.is_empty(), item, "watches nothing")?;
@@ -291,13 +306,14 @@ impl Queue {
             if let Some((deadline, _)) = session.held.first() {
                 self.deadlines.add(warning_time(*deadline), Timer::DeadlineSoon(*id));
             }
+            let Some(connection) = session.facts.connection_of(*id) else { continue };
             for tube in &session.facts.watched {
                 let tube = self.tubes.change(tube).expect("watched tubes were checked");
-                self.tables.add_waiter(tube, Waiter::new(*id, sequence));
+                self.tables.add_waiter(tube, Waiter::new(connection, sequence));
             }
-            let member = self.members.change(&id.member).expect("a session's member was checked");
-            if member.facts.lives(id.incarnation) {
-                member.waiters.insert(sequence, id.connection);
+            let member = self.members.change(&connection.member).expect("it was checked");
+            if member.facts.lives(connection.incarnation) {
+                member.waiters.insert(sequence, connection.connection);
             }
         }
         Ok(())
@@ -308,11 +324,12 @@ impl Queue {
             let item = Item::Continuation(id.0);
             require(id.0 < self.next.continuation, item, "was not given out yet")?;
             match continuation {
-                Continuation::EndLives { member, last } => {
+                Continuation::EndLives { member, last }
+                | Continuation::DetachLives { member, last } => {
                     let member = self.members.get(member);
                     let facts = member.ok_or(contradiction(item, "is of an unknown member"))?.facts;
                     let over = *last < facts.incarnation
-                        || *last == facts.incarnation && facts.standing != Standing::Living;
+                        || *last == facts.incarnation && facts.standing != LifeStanding::Living;
                     require(over, item, "ends a life that is not over")?;
                 }
                 Continuation::Return { member } => {
@@ -334,6 +351,17 @@ impl Queue {
             }
         }
         Ok(())
+    }
+
+    fn derive_keys(&mut self) -> Result<(), RestoreError> {
+        for (hash, facts) in self.keys.iter() {
+            let item = Item::Key(*hash);
+            let alone = self.key_order.insert(facts.sequence, *hash).is_none();
+            require(alone, item, "came together with another")?;
+            require(facts.sequence < self.next.key, item, "did not come yet")?;
+            require(facts.job.0 < self.next.job, item, "is of a job that was not given out yet")?;
+        }
+        require(self.keys.len() <= KEYS_MAX, Item::Header, "remembers too many keys")
     }
 
     fn derive_contended(&mut self) {
@@ -362,16 +390,19 @@ impl Queue {
         self.continuations.iter().filter_map(|(_, kept)| session(kept)).collect()
     }
 
-    /// Up to which life the sessions of which members are being ended.
-    fn lives_being_ended(&self) -> BTreeMap<MemberId, Incarnation> {
-        let mut ending = BTreeMap::new();
+    /// Up to which life the sessions of which members are being ended, or detached.
+    fn lives_being_ended(&self) -> EndingLives {
+        let mut lives = EndingLives::default();
         for (_, kept) in self.continuations.iter() {
-            if let Continuation::EndLives { member, last } = kept {
-                let greatest: &mut Incarnation = ending.entry(*member).or_default();
-                *greatest = (*greatest).max(*last);
-            }
+            let (ending, member, last) = match kept {
+                Continuation::EndLives { member, last } => (&mut lives.sessions, member, last),
+                Continuation::DetachLives { member, last } => (&mut lives.leased, member, last),
+                _ => continue,
+            };
+            let greatest: &mut Incarnation = ending.entry(*member).or_default();
+            *greatest = (*greatest).max(*last);
         }
-        ending
+        lives
     }
 
     fn members_returning(&self) -> BTreeSet<MemberId> {
@@ -388,6 +419,70 @@ impl Queue {
             _ => None,
         };
         self.continuations.iter().filter_map(|(_, kept)| session(kept)).collect()
+    }
+}
+
+/// Up to which life of a member its sessions are being ended, or its leased ones detached.
+#[derive(Default)]
+struct EndingLives {
+    sessions: BTreeMap<MemberId, Incarnation>,
+    leased: BTreeMap<MemberId, Incarnation>,
+}
+
+/// How the connection of a session stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// There is none: a leased session may be without.
+    Nobody,
+    /// It is of a life that is not over.
+    Living,
+    /// Its life is over, and the session is on its way to what follows from that.
+    Ending,
+    /// Its life is over, or did not begin, and nothing is on its way.
+    LeftOver,
+}
+
+impl Home {
+    fn of(connection: SessionId, facts: MemberFacts, is_leased: bool, lives: &EndingLives) -> Self {
+        let life = connection.incarnation;
+        if facts.lives(life) {
+            return Self::Living;
+        }
+        let ending = if is_leased { &lives.leased } else { &lives.sessions };
+        let is_ending = ending.get(&connection.member).is_some_and(|last| life <= *last);
+        let is_graced = !is_leased && facts.grace_until.is_some();
+        if life <= facts.incarnation && (is_ending || is_graced && life < facts.incarnation) {
+            Self::Ending
+        } else {
+            Self::LeftOver
+        }
+    }
+}
+
+impl Leases {
+    /// Finds a leased session by what its lease says.
+    fn derive(
+        &mut self,
+        id: SessionId,
+        lease: &Lease,
+        deadlines: &mut Deadlines,
+    ) -> Result<(), RestoreError> {
+        let item = Item::Session(id);
+        let first = self.by_token.insert(lease.token, id).is_none();
+        require(first, item, "has the token of another")?;
+        match lease.standing {
+            Standing::Attached(connection) => {
+                let alone = self.by_connection.insert(connection, id).is_none();
+                require(alone, item, "shares a connection")?;
+            }
+            Standing::Detached { until } => deadlines.add(until, Timer::Lease(id)),
+        }
+        let numbers = lease.kept.iter().map(|(number, _)| *number).chain(lease.waiting);
+        let rising = numbers.clone().zip(numbers.clone().skip(1)).all(|(one, next)| one < next);
+        require(rising, item, "keeps outcomes that are not in order")?;
+        let greatest = numbers.last().unwrap_or_default();
+        require(greatest <= lease.last && lease.last <= NUMBER_MAX, item, "keeps what is to come")?;
+        require(lease.kept.len() <= KEPT_OUTCOMES_MAX, item, "keeps too many outcomes")
     }
 }
 

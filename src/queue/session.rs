@@ -6,6 +6,8 @@ use beanpole_protocol::TubeName;
 use serde::{Deserialize, Serialize};
 
 use super::continuation::Continuation;
+use super::leased::Lease;
+use super::member::Member;
 use super::table::Recorded;
 use super::tube::TubeId;
 use super::work::Work;
@@ -23,6 +25,8 @@ pub struct SessionFacts {
     pub(super) worker: bool,
     /// It has ended; what it holds is being released.
     pub(super) closing: bool,
+    /// Of a leased session, until it ends.
+    pub(super) lease: Option<Box<Lease>>,
 }
 
 /// What a session waits for, if for anything.
@@ -60,7 +64,15 @@ impl SessionFacts {
 
     /// Whether it is as an ended session is.
     pub(super) fn has_let_go(&self) -> bool {
-        self.watched.is_empty() && self.used == TubeId::DEFAULT && !self.is_held_up()
+        self.watched.is_empty()
+            && self.used == TubeId::DEFAULT
+            && !self.is_held_up()
+            && self.lease.is_none()
+    }
+
+    /// The connection whose session it is; `None` while a leased one has none, or has ended.
+    pub(super) fn connection_of(&self, id: SessionId) -> Option<SessionId> {
+        if id.is_leased() { self.lease.as_ref()?.connection() } else { Some(id) }
     }
 }
 
@@ -85,8 +97,8 @@ impl Queue {
         self.sessions.change(&id).expect("a session that is referred to exists")
     }
 
-    /// Opens the session of a connection whose first op this is.
-    pub(super) fn open_session(&mut self, id: SessionId) {
+    /// Opens the session of a connection whose first op this is, or a leased one.
+    pub(super) fn open_session(&mut self, id: SessionId, lease: Option<Box<Lease>>) {
         let facts = SessionFacts {
             used: TubeId::DEFAULT,
             watched: vec![TubeId::DEFAULT],
@@ -95,8 +107,10 @@ impl Queue {
             producer: false,
             worker: false,
             closing: false,
+            lease,
         };
-        self.member_mut(id.member).add(&facts);
+        let connection = facts.connection_of(id).expect("who opens a session is connected");
+        self.member_mut(connection.member).add(&facts);
         let tube = self.tube_mut(TubeId::DEFAULT);
         tube.using += 1;
         tube.watching += 1;
@@ -104,17 +118,23 @@ impl Queue {
         assert!(self.sessions.insert(id, Session::new(facts)), "{id:?} is not new");
     }
 
+    /// The member at which the session that sends an op is.
+    fn home_mut(&mut self, id: SessionId) -> &mut Member {
+        let connection = self.connection_of(id).expect("who sends an op is connected");
+        self.member_mut(connection.member)
+    }
+
     pub(super) fn mark_producer(&mut self, id: SessionId) {
         if !self.session(id).facts.producer {
             self.session_mut(id).facts.producer = true;
-            self.member_mut(id.member).producers += 1;
+            self.home_mut(id).producers += 1;
         }
     }
 
     pub(super) fn mark_worker(&mut self, id: SessionId) {
         if !self.session(id).facts.worker {
             self.session_mut(id).facts.worker = true;
-            self.member_mut(id.member).workers += 1;
+            self.home_mut(id).workers += 1;
         }
     }
 
@@ -191,11 +211,12 @@ impl Queue {
     /// Lets go of all but the jobs that the session holds. Returns how many tubes it watched.
     pub(super) fn begin_end(&mut self, id: SessionId) -> u32 {
         self.end_wait(id);
-        if self.is_of_present_life(id) {
+        if let Some(connection) = self.address(id) {
             let session = self.sessions.get(&id).expect("who ends is a session");
-            let member = self.members.change(&id.member).expect("a session's member is known");
+            let member = self.members.change(&connection.member).expect("it has a life");
             member.remove(&session.facts);
         }
+        self.forget_lease(id);
         let facts = &mut self.session_mut(id).facts;
         facts.closing = true;
         facts.held_up = HeldUp::No;

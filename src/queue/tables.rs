@@ -7,9 +7,10 @@
 use beanpole_protocol::TUBE_NAME_LENGTH_MAX;
 
 use super::job::JOB_BYTES as HELD_JOB_BYTES;
+use super::keys::KEY_BYTES;
 use super::tube::{Tube, TubeId};
 use super::waiting::Waiter;
-use super::{Limits, Queue};
+use super::{KEPT_OUTCOMES_MAX, Limits, Queue};
 
 /// A tube, with its places in the tables by id, by name and in the order of listing; without its
 /// name.
@@ -17,6 +18,12 @@ const TUBE_BYTES: u64 = 800;
 
 /// A session that watches one tube.
 const SESSION_BYTES: u64 = 290;
+
+/// The lease of a session, with its places by token and by connection, and room for a few outcomes.
+const LEASE_BYTES: u64 = 480;
+
+/// One outcome that is kept: the room for them doubles.
+const KEPT_BYTES: u64 = 64;
 
 /// One tube more that a session watches.
 const WATCH_BYTES: u64 = 12;
@@ -50,6 +57,8 @@ pub(super) struct TableCounts {
     waiters: u64,
     /// Tubes that somebody waits for.
     tubes_waited_for: u64,
+    /// Outcomes that leased sessions keep.
+    kept_outcomes: u64,
 }
 
 impl TableCounts {
@@ -67,6 +76,14 @@ impl TableCounts {
 
     pub(super) fn remove_wait(&mut self) {
         self.waits -= 1;
+    }
+
+    pub(super) fn add_kept(&mut self, outcomes: usize) {
+        self.kept_outcomes += outcomes as u64;
+    }
+
+    pub(super) fn remove_kept(&mut self, outcomes: usize) {
+        self.kept_outcomes -= outcomes as u64;
     }
 
     pub(super) fn add_waiter(&mut self, tube: &mut Tube, waiter: Waiter) {
@@ -90,7 +107,10 @@ impl Limits {
         let name = 2 * (TUBE_NAME_LENGTH_MAX as u64 + PIECE_BYTES);
         let tube = TUBE_BYTES + name + FIRST_WAITER_BYTES;
         let watch = WATCH_BYTES + WAITER_BYTES;
-        let each = [tube, watch, HELD_JOB_BYTES, SESSION_BYTES + WAIT_BYTES + FIRST_JOB_BYTES];
+        // Half of the sessions may be leased.
+        let lease = LEASE_BYTES + KEPT_OUTCOMES_MAX as u64 * KEPT_BYTES;
+        let session = SESSION_BYTES + WAIT_BYTES + FIRST_JOB_BYTES + lease / 2;
+        let each = [tube, watch, HELD_JOB_BYTES, session];
         let bytes =
             self.all().into_iter().zip(each).map(|(count, each)| count.saturating_mul(each));
         bytes.fold(0, u64::saturating_add)
@@ -107,6 +127,9 @@ impl Queue {
             + counts.names_bytes
             + sessions * SESSION_BYTES
             + watches.saturating_sub(sessions) * WATCH_BYTES
+            + self.leased_sessions() * LEASE_BYTES
+            + counts.kept_outcomes * KEPT_BYTES
+            + self.keys.len() as u64 * KEY_BYTES
             + counts.waits * WAIT_BYTES
             + counts.waiters * WAITER_BYTES
             + counts.tubes_waited_for * FIRST_WAITER_BYTES

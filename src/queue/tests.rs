@@ -10,6 +10,8 @@
 //! - `! end`, `! silent`, `! heard` and `! remove`: what the log says of the member;
 //! - `! limit held 2`: a limit of what is not a job (`tubes`, `watches`, `held`, `sessions`);
 //! - `! member 2`: what follows is asked by another member;
+//! - `3#7/5 delete 1 = ...`: connection 3 asks as number 7 of its leased session, whose client knows the
+//!   outcomes up to 5;
 //! - `? stats-job 1 state pri = ready 10`: a read of the named statistics.
 //!
 //! After each line the invariants are checked. Words that beanstalkd does not have are explained at
@@ -20,6 +22,8 @@ mod chain;
 mod checkpoints;
 mod cold;
 mod commands;
+mod keys;
+mod leased;
 mod ledger;
 mod limits;
 mod members;

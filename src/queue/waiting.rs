@@ -35,12 +35,12 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new(session: SessionId, sequence: u64) -> Self {
-        let SessionId { member, incarnation, connection } = session;
+    pub(super) fn new(connection: SessionId, sequence: u64) -> Self {
+        let SessionId { member, incarnation, connection } = connection;
         Self { member, incarnation, sequence, connection }
     }
 
-    pub(super) fn session(self) -> SessionId {
+    pub(super) fn connection(self) -> SessionId {
         let Self { member, incarnation, connection, .. } = self;
         SessionId { member, incarnation, connection }
     }
@@ -170,7 +170,7 @@ impl Queue {
             let first = self.first_heard_in(&self.tube(*tube).waiters);
             longest = [longest, first].into_iter().flatten().min_by_key(|waiter| waiter.sequence);
         }
-        longest.map(Waiter::session)
+        longest.map(|waiter| self.session_of(waiter.connection()))
     }
 
     /// Who gets the next job of the tube at once: nobody while it is paused.
@@ -180,7 +180,8 @@ impl Queue {
 
     /// Who has waited longest for a job of the tube, paused or not, and is not passed over.
     pub(super) fn first_waiter(&self, tube: TubeId) -> Option<SessionId> {
-        self.first_heard_in(&self.tube(tube).waiters).map(Waiter::session)
+        let first = self.first_heard_in(&self.tube(tube).waiters)?;
+        Some(self.session_of(first.connection()))
     }
 
     fn first_heard_in(&self, waiters: &BTreeSet<Waiter>) -> Option<Waiter> {
@@ -232,16 +233,11 @@ impl Queue {
     pub(super) fn wait(&mut self, id: SessionId, until: Option<LogicalTime>) -> Outcome {
         let sequence = self.next.wait;
         self.next.wait += 1;
-        let member = self.members.change(&id.member).expect("an op's member is known");
-        member.waiters.insert(sequence, id.connection);
         let session = self.sessions.change(&id).expect("an op's session is open");
         session.hold_up(HeldUp::Reserve { sequence, until });
         self.tables.add_wait();
-        for id_of_tube in &session.facts.watched {
-            let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
-            self.tables.add_waiter(tube, Waiter::new(id, sequence));
-            self.contended.look(*id_of_tube, tube);
-        }
+        self.line_up(id);
+        let session = self.sessions.get(&id).expect("an op's session is open");
         if let Some(until) = until {
             self.deadlines.add(until, Timer::WaitOver(id));
         }
@@ -253,18 +249,13 @@ impl Queue {
 
     /// Ends the session's wait for a job; false if it does not wait for one.
     pub(super) fn end_wait(&mut self, id: SessionId) -> bool {
-        let of_present_life = self.is_of_present_life(id);
-        let session = self.sessions.change(&id).expect("who waits is a session");
-        let HeldUp::Reserve { sequence, until } = session.facts.held_up else {
+        let HeldUp::Reserve { until, .. } = self.session(id).facts.held_up else {
             return false;
         };
+        self.fall_out(id);
+        let session = self.sessions.change(&id).expect("who waits is a session");
         session.facts.held_up = HeldUp::No;
         self.tables.remove_wait();
-        for id_of_tube in &session.facts.watched {
-            let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
-            self.tables.remove_waiter(tube, Waiter::new(id, sequence));
-            self.contended.look(*id_of_tube, tube);
-        }
         if let Some(until) = until {
             self.deadlines.remove(until, Timer::WaitOver(id));
         }
@@ -273,10 +264,44 @@ impl Queue {
         if let Some((deadline, _)) = session.held.first() {
             self.deadlines.remove(warning_time(*deadline), Timer::DeadlineSoon(id));
         }
-        if of_present_life {
-            let member = self.members.change(&id.member).expect("a session's member is known");
+        true
+    }
+
+    /// Who waits, and has a connection, takes its place among those who may get a job.
+    pub(super) fn line_up(&mut self, id: SessionId) {
+        let session = self.sessions.get(&id).expect("who waits is a session");
+        let connection = session.facts.connection_of(id);
+        let (HeldUp::Reserve { sequence, .. }, Some(connection)) =
+            (session.facts.held_up, connection)
+        else {
+            return;
+        };
+        for id_of_tube in &session.facts.watched {
+            let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
+            self.tables.add_waiter(tube, Waiter::new(connection, sequence));
+            self.contended.look(*id_of_tube, tube);
+        }
+        let member = self.members.change(&connection.member).expect("an op's member is known");
+        member.waiters.insert(sequence, connection.connection);
+    }
+
+    /// Who waits leaves that place, which is kept for it as long as the wait lasts.
+    pub(super) fn fall_out(&mut self, id: SessionId) {
+        let session = self.sessions.get(&id).expect("who waits is a session");
+        let connection = session.facts.connection_of(id);
+        let (HeldUp::Reserve { sequence, .. }, Some(connection)) =
+            (session.facts.held_up, connection)
+        else {
+            return;
+        };
+        for id_of_tube in &session.facts.watched {
+            let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
+            self.tables.remove_waiter(tube, Waiter::new(connection, sequence));
+            self.contended.look(*id_of_tube, tube);
+        }
+        if self.is_of_present_life(connection) {
+            let member = self.members.change(&connection.member).expect("it has a life");
             member.waiters.remove(&sequence);
         }
-        true
     }
 }

@@ -283,7 +283,7 @@ fn handed_out_by_entry(is_cold: bool) -> Vec<usize> {
     const JOBS: u64 = 20;
     let body = Bytes::from(vec![b'x'; 1 << 20]);
     let mut player = Player::new();
-    let put = |body| Action::Put { priority: 0, delay: 99, ttr: 9999, body };
+    let put = |body| Action::Put { priority: 0, delay: 99, ttr: 9999, body, key: None };
     (0..JOBS).for_each(|_| drop(player.ask(1, put(body.clone()))));
     (10..10 + JOBS).for_each(|connection| drop(player.ask(connection, action("reserve"))));
     while is_cold && player.queue.coolable_bytes() > 0 {
@@ -315,7 +315,7 @@ fn bodies_that_are_longer_than_an_entry_may_hand_out_leave_work_for_a_kick() {
     for connection in 10..10 + JOBS {
         player.ask(connection, action("reserve"));
         let body = body.clone();
-        player.ask(1, Action::Put { priority: 0, delay: 0, ttr: 9999, body });
+        player.ask(1, Action::Put { priority: 0, delay: 0, ttr: 9999, body, key: None });
     }
     player.play("1 use x = 1 USING x");
     put_many(&mut player, MANY, 99);

@@ -87,6 +87,21 @@ fn restored_state_is_the_state() {
 }
 
 #[test]
+fn the_greatest_numbers_that_are_applied_can_be_restored() {
+    let mut player = Player::new();
+    player.play(
+        "1 open A 10000 = 1 opened turn 0 last 0 waiting -
+         1#4611686018427387904 watch a = 1 WATCHING 2
+         1#4611686018427387905 watch b =
+         1#18446744073709551615 watch b =",
+    );
+    let digest = player.queue.digest();
+    let records = records(&mut player.queue).into_iter();
+    let restored = Queue::restore(records, Box::new(ColdInMemory::default()));
+    assert_eq!(restored.expect("what is applied can be restored").digest(), digest);
+}
+
+#[test]
 fn checkpoint_is_the_state_at_its_beginning_whatever_happens_meanwhile() {
     for slice in [1, 2, 3, 5, 8] {
         let mut player = rich();

@@ -6,6 +6,9 @@
 //! - A job has one holder until its time to run is over (P3).
 //! - A delayed job is not handed out before its time (P5), nor one that a grace keeps.
 //! - No op of a life that is over is applied, and no wait of a silent member ends with a job (D4).
+//! - A leased session keeps what it has from connection to connection, as long as its lease lasts, and
+//!   applies each number once.
+//! - A put with a key that is known makes no job.
 //! - At a limit nothing more of its kind begins, and nothing is refused below one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,13 +23,22 @@ pub(super) struct Ledger {
     /// Ops as they were sent, to know which one is applied.
     sent: BTreeMap<(MemberId, Incarnation, OpNumber), Op>,
     /// The op that is being applied, until it is answered.
-    asked: Option<(SessionId, Action)>,
+    asked: Option<(SessionId, Op)>,
     held_up: BTreeSet<SessionId>,
     /// Sessions that this batch ends, unless they are answered before.
     ended: BTreeSet<SessionId>,
     members: BTreeMap<MemberId, KnownMember>,
     /// Members that are silent from the end of this batch on, if they are not heard before.
     falling_silent: BTreeSet<MemberId>,
+    /// Whose connection is that of which leased session.
+    attached: BTreeMap<SessionId, SessionId>,
+    leased: BTreeMap<SessionId, KnownLease>,
+    /// How many were resumed.
+    pub(super) resumed: u64,
+    /// Which job a key has made, with which body.
+    keys: BTreeMap<[u8; 32], (JobId, [u8; 16])>,
+    /// How many puts came again.
+    pub(super) repeated: u64,
     jobs: BTreeMap<JobId, Known>,
     last_job: u64,
     /// How many ops were applied.
@@ -63,6 +75,18 @@ impl Holder {
     fn holds_at(&self, now: LogicalTime) -> bool {
         self.until > now && self.free_at.is_none_or(|free_at| free_at > now)
     }
+}
+
+struct KnownLease {
+    lease: Duration,
+    /// The greatest number applied.
+    last: u64,
+}
+
+/// A leased session in the ledger's own words.
+fn leased(token: TokenHash) -> SessionId {
+    let incarnation = Incarnation(u64::from(token.0[0]));
+    SessionId { member: MemberId(u64::MAX), incarnation, connection: ConnectionNumber(0) }
 }
 
 struct KnownMember {
@@ -113,7 +137,19 @@ impl Ledger {
                     }
                 }
             }
-            Part::Ops { .. } | Part::Limits { .. } => {}
+            Part::Ops { .. } | Part::Limits { .. } | Part::Returned => {}
+        }
+    }
+
+    /// The cluster was away until now: leases that ran at `left` begin anew.
+    fn come_back(&mut self, left: LogicalTime) {
+        for holder in self.jobs.values_mut().filter_map(|known| known.holder.as_mut()) {
+            let lease = self.leased.get(&holder.session).map(|it| it.lease);
+            if let (Some(lease), Some(free_at)) = (lease, holder.free_at)
+                && free_at > left
+            {
+                holder.free_at = Some(self.now.after(lease));
+            }
         }
     }
 
@@ -152,6 +188,77 @@ impl Ledger {
             }
         }
         self.sent.retain(|(sender, life, _), _| *sender != member || *life > last);
+        let connections: Vec<SessionId> = self.attached.keys().copied().filter(is_ended).collect();
+        for connection in connections {
+            self.ended.insert(connection);
+            self.detach(connection);
+        }
+    }
+
+    /// Whose the ops of a connection are.
+    fn who(&self, connection: SessionId) -> SessionId {
+        self.attached.get(&connection).copied().unwrap_or(connection)
+    }
+
+    /// The leased session of a connection keeps what it holds at least as long as its lease.
+    fn detach(&mut self, connection: SessionId) {
+        let Some(id) = self.attached.remove(&connection) else { return };
+        let free_at = self.now.after(self.leased[&id].lease);
+        let held = self.jobs.values_mut().filter_map(|known| known.holder.as_mut());
+        for holder in held.filter(|holder| holder.session == id) {
+            holder.free_at = Some(free_at);
+        }
+    }
+
+    fn attach(&mut self, connection: SessionId, op: &Op, outcome: &Outcome) {
+        let Action::Attach { token, lease_millis, .. } = op.action else {
+            panic!("{outcome:?} is no answer to {:?}", op.action)
+        };
+        let id = leased(token);
+        self.detach(connection);
+        match outcome {
+            Outcome::Attached(attachment) if attachment.is_resumed => {
+                self.resumed += 1;
+                assert_eq!(attachment.last, self.leased[&id].last);
+                let is_known = self.held_up.contains(&id) || attachment.waiting.is_none();
+                assert!(is_known, "{id:?} waits, and nobody knows for what");
+                if attachment.waiting.is_none() {
+                    self.held_up.remove(&id);
+                }
+            }
+            Outcome::Attached(_) => {
+                self.lose(id);
+                self.leased.insert(id, KnownLease { lease: Duration::ZERO, last: 0 });
+            }
+            // A connection that has a session of its own is refused.
+            Outcome::NotFound => return,
+            Outcome::OutOfMemory => return self.refused += 1,
+            _ => panic!("{outcome:?} is no answer to {:?}", op.action),
+        }
+        let known = self.leased.get_mut(&id).expect("it is known by now");
+        known.lease = Duration::from_millis(u64::from(lease_millis));
+        self.attached.retain(|_, attached| *attached != id);
+        self.attached.insert(connection, id);
+        let held = self.jobs.values_mut().filter_map(|known| known.holder.as_mut());
+        held.filter(|holder| holder.session == id).for_each(|holder| holder.free_at = None);
+    }
+
+    /// A leased session is there no more, which must not have happened before its lease was over.
+    fn lose(&mut self, id: SessionId) {
+        self.held_up.remove(&id);
+        let now = self.now;
+        for known in self.jobs.values_mut() {
+            let holder = known.holder.take_if(|holder| holder.session == id);
+            let early = holder.filter(|holder| holder.holds_at(now));
+            assert!(early.is_none(), "{id:?} is lost before its time");
+        }
+    }
+
+    /// Whether an op is applied as far as its number goes.
+    fn is_in_place(&mut self, connection: SessionId, op: &Op) -> bool {
+        let Some(numbered) = op.numbered else { return !self.attached.contains_key(&connection) };
+        let id = self.attached.get(&connection);
+        id.is_some_and(|id| numbered.number > self.leased[id].last)
     }
 
     fn close(&mut self, session: SessionId) {
@@ -163,7 +270,10 @@ impl Ledger {
 
     /// A batch is about to be applied.
     pub(super) fn begin(&mut self, queue: &Queue, batch: &Batch) {
-        self.now = queue.now().max(batch.now);
+        let left = std::mem::replace(&mut self.now, queue.now().max(batch.now));
+        if batch.parts.contains(&Part::Returned) {
+            self.come_back(left);
+        }
         for part in &batch.parts {
             self.learn(part);
         }
@@ -188,7 +298,14 @@ impl Ledger {
         assert!(self.asked.is_none(), "not answered: {:?}", self.asked);
     }
 
-    fn answer(&mut self, session: SessionId, action: &Action, outcome: &Outcome) {
+    fn answer(&mut self, connection: SessionId, op: &Op, outcome: &Outcome) {
+        if matches!(op.action, Action::Attach { .. }) {
+            return self.attach(connection, op, outcome);
+        }
+        let (session, action) = (self.who(connection), &op.action);
+        if let (Some(numbered), false) = (op.numbered, *outcome == Outcome::Deferred) {
+            self.leased.get_mut(&session).expect("it is leased").last = numbered.number;
+        }
         match (action, outcome) {
             (_, Outcome::Deferred) => {}
             (_, Outcome::OutOfMemory) => self.refuse(action),
@@ -196,6 +313,11 @@ impl Ledger {
             (_, Outcome::Waiting) => {
                 assert!(self.held_up.insert(session), "{session:?} waits twice");
             }
+            (Action::Put { key: Some(key), .. }, Outcome::KeyInUse) => {
+                assert!(self.keys.contains_key(&key.key), "nobody has used this key");
+            }
+            (Action::Put { key: Some(key), .. }, Outcome::Inserted { job })
+                if self.is_repeated(key, *job) => {}
             (Action::Put { delay, ttr, .. }, Outcome::Inserted { job }) => {
                 self.last_job += 1;
                 assert_eq!(job.0, self.last_job, "ids have a gap");
@@ -247,6 +369,17 @@ impl Ledger {
         }
     }
 
+    /// Whether a put with a key has come again, and brought that job. Else it is the job of this put.
+    fn is_repeated(&mut self, key: &PutKey, job: JobId) -> bool {
+        if job.0 > self.last_job {
+            self.keys.insert(key.key, (job, key.body));
+            return false;
+        }
+        assert_eq!(self.keys[&key.key], (job, key.body), "that is the job of another put");
+        self.repeated += 1;
+        true
+    }
+
     fn refuse(&mut self, action: &Action) {
         let (limits, used) = (self.limits, self.used);
         let is_full = match action {
@@ -273,14 +406,19 @@ impl Ledger {
         self.held_back += u64::from(is_full && queue.contended != Contended::default());
     }
 
-    fn end_wait(&mut self, session: SessionId, outcome: &Outcome) {
-        if self.ended.remove(&session) {
+    fn end_wait(&mut self, connection: SessionId, outcome: &Outcome) {
+        let session = self.who(connection);
+        if *outcome == Outcome::Detached {
+            assert_eq!(session, connection, "a session of a connection of its own is not detached");
+            return;
+        }
+        if self.ended.remove(&connection) {
             return;
         }
         assert!(self.held_up.remove(&session), "{session:?} got {outcome:?} and did not wait");
         match outcome {
             Outcome::Reserved { job, .. } => {
-                let member = &self.members[&session.member];
+                let member = &self.members[&connection.member];
                 assert!(!member.is_silent, "{session:?} is not heard and got {job:?}");
                 self.take(session, *job);
             }
@@ -344,21 +482,27 @@ impl Observer for Ledger {
         assert_eq!(op.connection, session.connection);
         match op.action {
             Action::StopWaiting => {}
-            Action::Close => self.close(session),
-            action => {
-                if matches!(action, Action::Kick { .. } | Action::KickJob { .. }) {
+            Action::Close => {
+                self.close(self.who(session));
+                self.attached.remove(&session);
+            }
+            Action::Detach => self.detach(session),
+            Action::Attach { .. } => self.asked = Some((session, op)),
+            _ if !self.is_in_place(session, &op) => {}
+            _ => {
+                if matches!(op.action, Action::Kick { .. } | Action::KickJob { .. }) {
                     self.forget_delays();
                 }
-                self.asked = Some((session, action));
+                self.asked = Some((session, op));
             }
         }
     }
 
     fn outcome(&mut self, session: SessionId, outcome: Outcome) {
         match self.asked.take() {
-            Some((asker, action)) => {
+            Some((asker, op)) => {
                 assert_eq!(asker, session, "{outcome:?} comes before the answer");
-                self.answer(session, &action, &outcome);
+                self.answer(session, &op, &outcome);
             }
             None => self.end_wait(session, &outcome),
         }

@@ -32,7 +32,7 @@ fn newcomer_has_no_life_until_it_opens_one() {
     };
     assert_eq!((queue.next_member(), queue.life(MemberId(1))), (MemberId(2), Some(enrolled)));
     let (member, incarnation) = (MemberId(1), Incarnation(0));
-    let put = Op { connection: ConnectionNumber(1), turn: Turn(0), action: action("put 0 0 9 a") };
+    let put = Op::plain(ConnectionNumber(1), Turn(0), action("put 0 0 9 a"));
     let ops = [put].into();
     apply(&mut queue, Part::Ops { member, incarnation, first: OpNumber(1), ops });
     assert_eq!(queue.life(member), Some(enrolled));
@@ -266,8 +266,7 @@ fn lives_that_still_end_leave_a_later_one_its_grace() {
         incarnation: Incarnation(incarnation),
         grace_millis,
     };
-    let op =
-        |command| Op { connection: ConnectionNumber(1), turn: Turn(0), action: action(command) };
+    let op = |command| Op::plain(ConnectionNumber(1), Turn(0), action(command));
     player.incarnation = Incarnation(2);
     let second_life = player.run(OpNumber(1), vec![op("put 0 0 60 b"), op("reserve-job 1125")]);
     let words = player.apply(vec![open(2, 0), second_life, open(3, 2000)]);

@@ -67,8 +67,22 @@ impl Random {
     }
 }
 
+/// Leased sessions, by their tokens.
+const TOKENS: usize = 4;
+const LEASES_MILLIS: [u32; 3] = [500, 2_000, 10_000];
+
+/// A client with a leased session, as far as it knows.
+#[derive(Clone, Copy, Default)]
+struct Client {
+    /// At which sender, on which connection.
+    at: Option<(usize, ConnectionNumber)>,
+    number: u64,
+    answered: u64,
+}
+
 /// Who sends ops, and what was sent.
 struct World {
+    clients: [Client; TOKENS],
     random: Random,
     now: LogicalTime,
     senders: Vec<Sender>,
@@ -99,6 +113,7 @@ impl World {
             is_over: false,
         };
         Self {
+            clients: [Client::default(); TOKENS],
             random: Random(seed),
             now: LogicalTime(1_000_000_000),
             senders: (0..MEMBERS).map(sender).collect(),
@@ -131,6 +146,9 @@ impl World {
                     parts.push(part);
                 }
             }
+        }
+        if self.random.one_in(200) {
+            parts.push(Part::Returned);
         }
         Batch { now, parts }
     }
@@ -210,7 +228,7 @@ impl World {
 
     fn with_a_gap(&mut self, sender: usize) -> Part {
         let connection = ConnectionNumber(1);
-        let op = Op { connection, turn: Turn(0), action: Action::Kick { bound: 9 } };
+        let op = Op::plain(connection, Turn(0), Action::Kick { bound: 9 });
         let sender = &self.senders[sender];
         let first = OpNumber(sender.next + 1);
         Part::Ops { member: sender.member, incarnation: sender.life, first, ops: [op].into() }
@@ -220,7 +238,11 @@ impl World {
         let first = self.senders[sender].next;
         let mut ops = Vec::new();
         for _ in 0..=self.random.below(8) {
-            let op = self.op(sender, queue);
+            let op = if self.random.one_in(4) {
+                self.leased_op(sender, queue)
+            } else {
+                self.op(sender, queue)
+            };
             let Sender { member, life, next, .. } = &mut self.senders[sender];
             ledger.send(*member, *life, *next, op.clone());
             *next += 1;
@@ -246,7 +268,59 @@ impl World {
         }
         let turn = queue.sessions.get(&session).map_or(Turn(0), |session| session.facts.turn);
         let stale = self.random.one_in(30);
-        Op { connection, turn: Turn(turn.0.wrapping_add(u32::from(stale))), action }
+        Op::plain(connection, Turn(turn.0.wrapping_add(u32::from(stale))), action)
+    }
+
+    /// An op of a client with a leased session: mostly one in place, where its session is.
+    fn leased_op(&mut self, sender: usize, queue: &Queue) -> Op {
+        let place = usize::try_from(self.random.below(TOKENS as u64)).expect("a place");
+        let client = self.clients[place];
+        let here = client.at.filter(|(at, _)| *at == sender).map(|(_, connection)| connection);
+        let stays = here.filter(|_| !self.random.one_in(12));
+        let Some(connection) = stays else { return self.attach(sender, place) };
+        let Sender { member, life: incarnation, .. } = self.senders[sender];
+        let session = queue.session_of(SessionId { member, incarnation, connection });
+        let job = job(&mut self.random, queue, session);
+        let action = match self.random.below(40) {
+            0..2 => Action::Detach,
+            _ => action(&mut self.random, job, self.filling),
+        };
+        if matches!(action, Action::Close | Action::Detach) {
+            self.clients[place].at = None;
+        }
+        let client = &mut self.clients[place];
+        if !self.random.one_in(16) {
+            client.number += 1 + self.random.below(2);
+        }
+        if self.random.one_in(2) {
+            client.answered = client.number - self.random.below(client.number.clamp(1, 3));
+        }
+        let numbered = Numbered { number: client.number, answered: client.answered };
+        let numbered = Some(numbered).filter(|_| !self.random.one_in(30));
+        let turn = queue.sessions.get(&session).map_or(Turn(0), |session| session.facts.turn);
+        Op { connection, turn, numbered, action }
+    }
+
+    fn attach(&mut self, sender: usize, place: usize) -> Op {
+        let connection = self.senders[sender].next_connection;
+        self.senders[sender].next_connection += 1;
+        let connection = ConnectionNumber(connection);
+        let client = &mut self.clients[place];
+        client.at = Some((sender, connection));
+        let mut token = [0; 32];
+        token[0] = u8::try_from(place).expect("there are few");
+        let action = Action::Attach {
+            token: TokenHash(token),
+            lease_millis: self.random.pick(&LEASES_MILLIS),
+            answered: client.answered,
+            opens: self.random.one_in(2),
+        };
+        if self.random.one_in(20) {
+            // A connection of another, by mistake: its own session, or a leased one.
+            let action = action.clone();
+            return Op::plain(self.connection(sender), Turn(0), action);
+        }
+        Op::plain(connection, Turn(0), action)
     }
 
     fn connection(&mut self, sender: usize) -> ConnectionNumber {
@@ -289,7 +363,8 @@ fn action(random: &mut Random, job: JobId, filling: bool) -> Action {
         0..16 if filling => {
             // Some are long enough to be kept while they are held.
             let body = Bytes::from("beanpole".repeat(random.pick(&[0, 1, 8, 16])));
-            Action::Put { priority, delay, ttr: random.small(5), body }
+            let key = random.one_in(3).then(|| Box::new(key(random)));
+            Action::Put { priority, delay, ttr: random.small(5), body, key }
         }
         16..19 => Action::Use { tube: random.tube() },
         19..22 => Action::Watch { tube: random.tube() },
@@ -309,6 +384,14 @@ fn action(random: &mut Random, job: JobId, filling: bool) -> Action {
         60..62 => Action::StopWaiting,
         _ => Action::Close,
     }
+}
+
+/// One of few, of one of two bodies.
+fn key(random: &mut Random) -> PutKey {
+    let (mut key, mut body) = ([0; 32], [0; 16]);
+    key[0] = random.pick(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    body[0] = random.pick(&[0, 0, 0, 1]);
+    PutKey { key, body }
 }
 
 /// Keeps outcomes and nothing else.
@@ -472,5 +555,8 @@ fn three_copies_agree_whatever_happens_and_wherever_one_is_restored() {
     assert!(returns >= ops / 50_000, "only {returns} entries before all of a member were served");
     assert!(ledger.refused > ops / 100, "only {} ops were refused", ledger.refused);
     assert!(ledger.held_back > ops / 100, "room was scarce for {} ops only", ledger.held_back);
+    let (resumed, repeated) = (ledger.resumed, ledger.repeated);
+    assert!(repeated > ops / 1_000, "only {repeated} puts came again");
+    assert!(resumed > ops / 200, "only {resumed} leased sessions were resumed");
     assert!(servings >= ops / 50_000, "only {servings} entries before all had room");
 }

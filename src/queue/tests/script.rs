@@ -62,9 +62,12 @@ impl Player {
         match asked.split_once(' ') {
             Some(("!", event)) => self.event(event),
             Some(("?", read)) => self.read(read),
-            Some((connection, command)) => {
-                self.ask(connection.parse().expect("a connection"), action(command))
-            }
+            Some((connection, command)) => match connection.split_once('#') {
+                Some((connection, numbered)) => {
+                    self.ask_numbered(number(connection), numbered, action(command))
+                }
+                None => self.ask(number(connection), action(command)),
+            },
             None => panic!("not a line of a transcript: {asked}"),
         }
     }
@@ -78,6 +81,10 @@ impl Player {
             ["end"] => self.apply(vec![Part::EndLife { member, incarnation }]),
             ["silent"] => self.apply(vec![Part::Hearing { member, incarnation, is_heard: false }]),
             ["heard"] => self.apply(vec![Part::Hearing { member, incarnation, is_heard: true }]),
+            ["away", milliseconds] => {
+                self.now = LogicalTime(self.now.0 + number(milliseconds) * 1_000_000);
+                self.apply(vec![Part::Returned])
+            }
             ["remove"] => self.apply(vec![Part::Remove { member }]),
             ["limit", kind, limit] => self.apply(vec![limit_of(kind, number(limit))]),
             ["member", other] => {
@@ -119,7 +126,19 @@ impl Player {
 
     pub(super) fn ask_in_turn(&mut self, connection: u64, turn: Turn, action: Action) -> String {
         self.last.0 += 1;
-        let op = Op { connection: ConnectionNumber(connection), turn, action };
+        let op = Op::plain(ConnectionNumber(connection), turn, action);
+        let part = self.run(self.last, vec![op]);
+        self.apply(vec![part])
+    }
+
+    /// Applies one op of a leased session: `numbered` is its number, and may have that up to which all
+    /// is answered behind a slash.
+    fn ask_numbered(&mut self, connection: u64, numbered: &str, action: Action) -> String {
+        self.last.0 += 1;
+        let turn = self.turn(connection);
+        let (op, answered) = numbered.split_once('/').unwrap_or((numbered, "0"));
+        let numbered = Some(Numbered { number: number(op), answered: number(answered) });
+        let op = Op { connection: ConnectionNumber(connection), turn, numbered, action };
         let part = self.run(self.last, vec![op]);
         self.apply(vec![part])
     }
@@ -128,7 +147,7 @@ impl Player {
     pub(super) fn ask_with_quota(&mut self, quota: u32, connection: u64, command: &str) {
         self.last.0 += 1;
         let (connection, turn) = (ConnectionNumber(connection), self.turn(connection));
-        let op = Op { connection, turn, action: action(command) };
+        let op = Op::plain(connection, turn, action(command));
         let part = self.run(self.last, vec![op]);
         self.apply_with_quota(quota, part);
     }
@@ -157,7 +176,8 @@ impl Player {
     }
 
     pub(super) fn turn(&self, connection: u64) -> Turn {
-        let session = self.queue.sessions.get(&self.session_id(connection));
+        let session = self.queue.session_of(self.session_id(connection));
+        let session = self.queue.sessions.get(&session);
         session.map_or(Turn(0), |session| session.facts.turn)
     }
 
@@ -204,9 +224,10 @@ impl Player {
     }
 }
 
-/// The action of a command as words. Besides beanstalkd's words there are `reserve-half-closed`,
-/// `stop-waiting` (the client shuts down its sending side) and `close`. The body of a `put` is its
-/// last word.
+/// The action of a command as words. Besides beanstalkd's words there are `put-once KEY`, `reserve-half-closed`,
+/// `stop-waiting` (the client shuts down its sending side) and `close`, and of leased sessions `open TOKEN
+/// LEASE`, `resume TOKEN LEASE ANSWERED`, the lease in milliseconds, and `detach`. The body of a `put` is
+/// its last word.
 pub(super) fn action(command: &str) -> Action {
     let words: Vec<&str> = command.split(' ').collect();
     let job = |word: &str| JobId(number(word));
@@ -217,6 +238,14 @@ pub(super) fn action(command: &str) -> Action {
             delay: n(delay),
             ttr: n(ttr),
             body: Bytes::copy_from_slice(body.as_bytes()),
+            key: None,
+        },
+        ["put-once", key, priority, delay, ttr, body] => Action::Put {
+            priority: n(priority),
+            delay: n(delay),
+            ttr: n(ttr),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            key: Some(Box::new(PutKey { key: hash_of(key), body: hash_of(body) })),
         },
         ["use", tube] => Action::Use { tube: name(tube) },
         ["watch", tube] => Action::Watch { tube: name(tube) },
@@ -238,8 +267,23 @@ pub(super) fn action(command: &str) -> Action {
         ["pause-tube", tube, delay] => Action::PauseTube { tube: name(tube), delay: n(delay) },
         ["stop-waiting"] => Action::StopWaiting,
         ["close"] => Action::Close,
+        ["open", token, lease] => attach(token, number(lease), 0, true),
+        ["resume", token, lease, answered] => attach(token, number(lease), number(answered), false),
+        ["detach"] => Action::Detach,
         _ => panic!("not a command: {command}"),
     }
+}
+
+fn hash_of<const N: usize>(text: &str) -> [u8; N] {
+    let mut hash = [0; N];
+    hash[..text.len()].copy_from_slice(text.as_bytes());
+    hash
+}
+
+fn attach(token: &str, lease_millis: u64, answered: u64, opens: bool) -> Action {
+    let hash = hash_of(token);
+    let lease_millis = u32::try_from(lease_millis).expect("32 bits");
+    Action::Attach { token: TokenHash(hash), lease_millis, answered, opens }
 }
 
 fn limit_of(kind: &str, limit: u64) -> Part {
@@ -275,9 +319,22 @@ fn word(outcome: &Outcome) -> String {
         Outcome::Paused => "PAUSED".into(),
         Outcome::NotFound => "NOT_FOUND".into(),
         Outcome::OutOfMemory => "OUT_OF_MEMORY".into(),
+        Outcome::KeyInUse => "KEY_IN_USE".into(),
         Outcome::Waiting => "waits".into(),
         Outcome::Deferred => "deferred".into(),
+        Outcome::Attached(attachment) => word_of_attachment(attachment),
+        Outcome::Detached => "detached".into(),
     }
+}
+
+/// How often it was held up, the last number, the one that waits, and what is kept.
+fn word_of_attachment(attachment: &Attachment) -> String {
+    let Attachment { is_resumed, turn, last, waiting, kept } = attachment;
+    let how = if *is_resumed { "resumed" } else { "opened" };
+    let waiting = waiting.map_or("-".to_owned(), |number| number.to_string());
+    let kept: Vec<String> =
+        kept.iter().map(|(number, kept)| format!(" {number}:{kept:?}")).collect();
+    format!("{how} turn {} last {last} waiting {waiting}{}", turn.0, kept.join(""))
 }
 
 /// The values of the named fields, as `Debug` prints them.

@@ -75,7 +75,7 @@ fn unknown_session_out_of_turn_is_not_opened() {
 
 fn put_op(connection: u64) -> Op {
     let action = action("put 0 0 60 a");
-    Op { connection: ConnectionNumber(connection), turn: Turn(0), action }
+    Op::plain(ConnectionNumber(connection), Turn(0), action)
 }
 
 #[test]

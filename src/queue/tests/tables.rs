@@ -75,7 +75,7 @@ impl Filled {
 
     fn act(&mut self, session: u64, action: Action) {
         self.ops += 1;
-        let op = Op { connection: ConnectionNumber(session), turn: Turn(0), action };
+        let op = Op::plain(ConnectionNumber(session), Turn(0), action);
         self.apply(vec![Part::Ops {
             member: MemberId(1),
             incarnation: Incarnation(1),
@@ -86,7 +86,7 @@ impl Filled {
 
     fn put(&mut self, session: u64) {
         let body = Bytes::from_static(b"");
-        self.act(session, Action::Put { priority: 0, delay: 0, ttr: 99, body });
+        self.act(session, Action::Put { priority: 0, delay: 0, ttr: 99, body, key: None });
     }
 
     fn tube(&self, tube: u64) -> TubeName {
