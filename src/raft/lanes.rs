@@ -269,7 +269,7 @@ mod tests {
 
     fn ops(first: u64, count: usize) -> Part {
         let action = Action::Delete { job: JobId(1) };
-        let op = Op { connection: ConnectionNumber(1), turn: Turn(0), action };
+        let op = Op::plain(ConnectionNumber(1), Turn(0), action);
         let ops = vec![op; count].into();
         Part::Ops { member: MEMBER, incarnation: LIFE, first: OpNumber(first), ops }
     }

@@ -262,7 +262,7 @@ mod tests {
 
     fn delete(job: u64) -> Op {
         let action = Action::Delete { job: JobId(job) };
-        Op { connection: ConnectionNumber(1), turn: Turn(0), action }
+        Op::plain(ConnectionNumber(1), Turn(0), action)
     }
 
     fn numbers(part: &Part) -> (u64, usize) {
@@ -295,8 +295,8 @@ mod tests {
     fn a_big_body_goes_alone() {
         let outbox = opened();
         let body = bytes::Bytes::from(vec![0; BATCH_BYTES_MAX + 1]);
-        let action = Action::Put { priority: 0, delay: 0, ttr: 1, body };
-        outbox.push(Op { connection: ConnectionNumber(1), turn: Turn(0), action });
+        let action = Action::Put { priority: 0, delay: 0, ttr: 1, body, key: None };
+        outbox.push(Op::plain(ConnectionNumber(1), Turn(0), action));
         outbox.push(delete(1));
         assert_eq!(numbers(&outbox.take().expect("the put")), (1, 1));
         assert_eq!(numbers(&outbox.take().expect("the delete")), (2, 1));
@@ -321,8 +321,9 @@ mod tests {
         let outbox = opened();
         let body = bytes::Bytes::from(vec![0; BATCH_BYTES_MAX]);
         for _ in 0..40 {
-            let action = Action::Put { priority: 0, delay: 0, ttr: 1, body: body.clone() };
-            outbox.push(Op { connection: ConnectionNumber(1), turn: Turn(0), action });
+            let action =
+                Action::Put { priority: 0, delay: 0, ttr: 1, body: body.clone(), key: None };
+            outbox.push(Op::plain(ConnectionNumber(1), Turn(0), action));
         }
         let taken = std::iter::from_fn(|| outbox.take()).count();
         assert_eq!(taken, WINDOW_BYTES_MAX / BATCH_BYTES_MAX);
@@ -352,8 +353,9 @@ mod tests {
         let outbox = Outbox::new(Arc::new(Life::new(SIGNATURE)), Arc::clone(&memory));
         outbox.take().expect("the opening");
         outbox.applied(Incarnation(3), OpNumber(0));
-        let action = Action::Put { priority: 0, delay: 0, ttr: 1, body: vec![0; 1000].into() };
-        outbox.push(Op { connection: ConnectionNumber(1), turn: Turn(0), action });
+        let action =
+            Action::Put { priority: 0, delay: 0, ttr: 1, body: vec![0; 1000].into(), key: None };
+        outbox.push(Op::plain(ConnectionNumber(1), Turn(0), action));
         outbox.push(delete(1));
         let both = 2 * OP_BYTES + 1000;
         assert_eq!(memory.queued.used(), both);

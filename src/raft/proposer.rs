@@ -81,11 +81,13 @@ impl Proposer {
     pub(super) async fn run(self) -> Result<(), Stopped> {
         loop {
             let leader = self.to_lead().await?;
-            if !self.take_over(leader).await? {
+            let Some(time) = self.take_over(leader).await? else {
+                self.clock.cease();
                 self.lanes.close();
                 continue;
-            }
-            let ended = Term::new(&self, leader).run().await;
+            };
+            let ended = Term::new(&self, leader, time).run().await;
+            self.clock.cease();
             self.lanes.close();
             ended?;
         }
@@ -107,18 +109,19 @@ impl Proposer {
     }
 
     /// Waits until everything that was committed before is applied, and goes on with the clock of the
-    /// leader before. Returns whether this member still leads.
-    async fn take_over(&self, leader: LeaderId) -> Result<bool, Stopped> {
+    /// leader before. Returns how time goes on, `None` when this member leads no more.
+    async fn take_over(&self, leader: LeaderId) -> Result<Option<Time>, Stopped> {
         while self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await.is_err() {
             self.raft.is_initialized().await.map_err(|fatal| Stopped(fatal.to_string()))?;
             if !self.leads(leader) {
-                return Ok(false);
+                return Ok(None);
             }
             tokio::time::sleep(RETRY).await;
         }
-        let estimate = match self.clock.is_running() {
-            true => None,
-            false => (self.estimates)().await,
+        let is_returning = !self.clock.is_running();
+        let estimate = match is_returning {
+            false => None,
+            true => (self.estimates)().await,
         };
         self.replica.with_state(|state| {
             self.clock.lead(state.queue.now(), estimate);
@@ -126,8 +129,19 @@ impl Proposer {
         });
         self.outbox.restart();
         tracing::debug!(term = leader.term, "this member has taken over the lead");
-        Ok(self.leads(leader))
+        let time = if is_returning { Time::Estimated } else { Time::Known };
+        Ok(self.leads(leader).then_some(time))
     }
+}
+
+/// What the clock of a leader goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    /// From that of the leader before.
+    Known,
+    /// No leader was heard in this life of the process: all members may have been away. No entry says
+    /// so yet.
+    Estimated,
 }
 
 struct Proposal {
@@ -139,6 +153,7 @@ struct Proposal {
 struct Term<'a> {
     proposer: &'a Proposer,
     leader: LeaderId,
+    time: Time,
     under_way: VecDeque<Proposal>,
     /// An empty batch is under way for the sake of time.
     advancing: bool,
@@ -155,11 +170,12 @@ enum Event {
 }
 
 impl<'a> Term<'a> {
-    fn new(proposer: &'a Proposer, leader: LeaderId) -> Self {
+    fn new(proposer: &'a Proposer, leader: LeaderId, time: Time) -> Self {
         let metrics = proposer.raft.metrics();
         Self {
             proposer,
             leader,
+            time,
             under_way: VecDeque::new(),
             advancing: false,
             refusals: 0,
@@ -211,6 +227,9 @@ impl<'a> Term<'a> {
     /// As much of what waits as goes into one entry, this member's own first.
     fn parts(&self) -> Vec<Part> {
         let (mut parts, mut weight) = (Vec::new(), Weight::default());
+        if self.time == Time::Estimated {
+            parts.push(Part::Returned);
+        }
         while !weight.fills_entry()
             && let Some(part) = self.proposer.outbox.take()
         {
@@ -276,6 +295,7 @@ impl<'a> Term<'a> {
         self.advancing &= !proposal.advance;
         match answer {
             Ok(Ok(_)) => {
+                self.time = Time::Known;
                 self.refusals = 0;
                 return Ok(());
             }

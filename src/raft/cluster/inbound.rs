@@ -220,7 +220,8 @@ async fn control(cluster: &Cluster, member: u64, frame: &Frame) -> Result<Vec<u8
             Ok(messages::bytes(&answer))
         }
         kind::CLOCK => {
-            let (now, is_running) = (cluster.clock.now(), cluster.clock.is_running());
+            let is_running = cluster.clock.is_running();
+            let now = if is_running { cluster.clock.told() } else { cluster.clock.now() };
             Ok(messages::bytes(&ClockMessage { now, is_running }))
         }
         kind::HELLO => {
@@ -270,7 +271,7 @@ impl Cluster {
         let slows =
             self.replica.memory().is_overfull() || self.presence.is_pressed(self.lease.tick());
         let differs = leads && self.is_odd_one_out(member);
-        Pong { sent: ping.sent, now: self.clock.now(), leads, slows, differs, removed }
+        Pong { sent: ping.sent, now: self.clock.told(), leads, slows, differs, removed }
     }
 
     /// Whether the present life of a member has been opened by the log.
@@ -284,11 +285,11 @@ impl Cluster {
     pub(super) async fn own_read_index(&self) -> Option<ReadIndexMessage> {
         if planted::is(Bug::LeaseIgnored) {
             let index = self.replica.applied_index();
-            return self.leads().then(|| ReadIndexMessage { index, now: self.clock.now() });
+            return self.leads().then(|| ReadIndexMessage { index, now: self.clock.told() });
         }
         let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         let index = confirmed.read_log_id().index();
-        Some(ReadIndexMessage { index, now: self.clock.now() })
+        Some(ReadIndexMessage { index, now: self.clock.told() })
     }
 }
 

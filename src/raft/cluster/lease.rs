@@ -18,6 +18,9 @@ use crate::planted::{self, Bug};
 /// How often it ticks.
 pub(super) const TICK: Duration = Duration::from_millis(20);
 
+/// Who was not heard for so long serves its clients no more, though it still may.
+const UNHEARD: Duration = Duration::from_millis(500);
+
 /// A tick that is so late leaves the member unsure of itself.
 const LATE_NANOS: u64 = 300_000_000;
 
@@ -44,6 +47,7 @@ pub struct Lease {
     /// The tick that was late: being heard with what was sent before proves nothing.
     unsure_since: AtomicU64,
     is_unsure: AtomicBool,
+    is_held_up: AtomicBool,
     standing: watch::Sender<Standing>,
 }
 
@@ -59,6 +63,7 @@ impl Lease {
             ticked_at,
             unsure_since: AtomicU64::new(0),
             is_unsure: AtomicBool::new(false),
+            is_held_up: AtomicBool::new(false),
             standing: watch::Sender::new(Standing::Cut),
         }
     }
@@ -77,6 +82,18 @@ impl Lease {
             true => Standing::Unsure,
             false => Standing::Sound,
         }
+    }
+
+    /// Whether it can do what its clients ask for: it was heard a moment ago, and its disk gets on. Who does
+    /// not keep up may be a leader yet; its clients are better served elsewhere.
+    pub fn keeps_up(&self) -> bool {
+        let heard = self.until.load(Ordering::Acquire).saturating_sub(self.length_ticks);
+        !self.is_held_up.load(Ordering::Acquire) && heard + ticks(UNHEARD) >= self.tick()
+    }
+
+    /// Its disk does not get on, or does again.
+    pub(super) fn hold_up(&self, is_held_up: bool) {
+        self.is_held_up.store(is_held_up, Ordering::Release);
     }
 
     /// How the member stood at the last tick, and when that changes.
@@ -180,6 +197,26 @@ mod tests {
         pass(&lease, &hand, 1);
         assert_eq!(lease.standing(), Standing::Cut);
         assert_eq!(*lease.watch().borrow(), Standing::Cut);
+    }
+
+    #[test]
+    fn it_keeps_up_while_it_is_heard_and_not_held_up() {
+        let (lease, hand) = lease();
+        pass(&lease, &hand, 100);
+        assert!(!lease.keeps_up(), "never heard");
+        lease.heard(lease.tick());
+        pass(&lease, &hand, 25);
+        assert!(lease.keeps_up());
+        pass(&lease, &hand, 1);
+        assert!(!lease.keeps_up());
+        assert_eq!(lease.standing(), Standing::Sound, "it may speak all the same");
+        lease.heard(lease.tick());
+        assert!(lease.keeps_up());
+        lease.hold_up(true);
+        assert!(!lease.keeps_up());
+        lease.hold_up(false);
+        lease.revoke();
+        assert!(!lease.keeps_up());
     }
 
     #[test]

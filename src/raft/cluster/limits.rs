@@ -4,7 +4,7 @@
 use super::Cluster;
 use super::membership::Refusal;
 use crate::memory::Memory;
-use crate::queue::{Limits, LimitsChange, Part};
+use crate::queue::{KEYS_BYTES_MAX, Limits, LimitsChange, Part};
 
 /// How the limits fit the memory of this member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,10 @@ pub(super) struct LimitsFit {
 impl LimitsFit {
     fn new(limits: Limits, memory: &Memory) -> Self {
         let bytes_max = limits.bytes_max();
-        let enough = Memory::budget_for_tables(bytes_max, memory.has_cold());
-        Self { bytes_max, room: memory.tables_limit(), enough }
+        // Keys of puts have a bound of their own, and their place beside what is limited.
+        let enough = Memory::budget_for_tables(bytes_max + KEYS_BYTES_MAX, memory.has_cold());
+        let room = memory.tables_limit().saturating_sub(KEYS_BYTES_MAX);
+        Self { bytes_max, room, enough }
     }
 }
 

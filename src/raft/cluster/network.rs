@@ -180,7 +180,7 @@ impl RaftNetworkV2<TypeConfig> for Way {
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
         let mut body = Vec::new();
-        messages::append(&request, self.network.clock.now(), &mut body);
+        messages::append(&request, self.network.clock.told(), &mut body);
         let limit = match self.purpose {
             Purpose::Heartbeat => option.hard_ttl(),
             _ => APPEND_LIMIT,
@@ -415,7 +415,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<S> {
     }
 
     async fn send(&mut self, request: &AppendEntriesRequest<TypeConfig>) -> Result<(), LinkError> {
-        let now = self.clock.now();
+        let now = self.clock.told();
         self.writer.feed_with(kind::APPEND, 0, |out| messages::append(request, now, out));
         let bytes = self.writer.buffered();
         self.under_way.sent(bytes);

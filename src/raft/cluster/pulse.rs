@@ -15,6 +15,10 @@ use crate::queue::{MemberId, Part};
 /// hands over.
 const HUNG_DISK: std::time::Duration = std::time::Duration::from_millis(300);
 
+/// A member whose log has not got anything onto its disk for so long does not keep up: what its clients ask
+/// for waits, wherever the leader is.
+const HELD_UP: std::time::Duration = std::time::Duration::from_millis(600);
+
 /// How long the process goes on after its member was removed.
 const LEAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -25,7 +29,9 @@ const DIGEST_TICKS: u64 = 50;
 pub(super) async fn run(cluster: Arc<Cluster>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut pulse = Pulse { cluster, led: false, synced: 0, unsynced_ticks: 0, told_digest: false };
+    let disk = Disk::default();
+    let mut pulse =
+        Pulse { cluster, led: false, disk, synced: 0, unsynced_ticks: 0, told_digest: false };
     loop {
         interval.tick().await;
         pulse.beat().await;
@@ -59,6 +65,7 @@ pub(super) async fn leave(cluster: Arc<Cluster>) {
 struct Pulse {
     cluster: Arc<Cluster>,
     led: bool,
+    disk: Disk,
     /// Up to where the log was on disk at the last beat.
     synced: u64,
     /// For how many ticks it has not got on although there was something to write.
@@ -66,11 +73,31 @@ struct Pulse {
     told_digest: bool,
 }
 
+/// How a member's disk gets on, whether it leads or not.
+#[derive(Debug, Default)]
+struct Disk {
+    synced: u64,
+    /// For how many ticks nothing was synced although there was something to write.
+    stuck_ticks: u64,
+}
+
+impl Disk {
+    /// Looks at a tick up to where the log is on disk, and up to where it should be.
+    fn is_held_up(&mut self, synced: u64, last: u64) -> bool {
+        let gets_on = synced != self.synced || synced >= last;
+        self.stuck_ticks = if gets_on { 0 } else { self.stuck_ticks + 1 };
+        self.synced = synced;
+        self.stuck_ticks >= ticks(HELD_UP)
+    }
+}
+
 impl Pulse {
     async fn beat(&mut self) {
         let cluster = Arc::clone(&self.cluster);
         cluster.lease.advance();
         let tick = cluster.lease.tick();
+        let (synced, last) = (cluster.log.synced_index(), cluster.log.last_index());
+        cluster.lease.hold_up(self.disk.is_held_up(synced, last));
         cluster.peers.tick(tick);
         let leads = cluster.leads();
         if leads && !self.led {
@@ -264,5 +291,22 @@ impl Cluster {
         let verdicts = self.presence.verdicts(own);
         let confirms = |it: &&Verdict| it.agrees && it.index >= odd.index && is_heard(it.member);
         1 + verdicts.iter().filter(confirms).count() >= self.agreement_needed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_syncs_nothing_for_a_while_holds_its_member_up() {
+        let mut disk = Disk::default();
+        let mut held_up_after = |synced, last| {
+            (0..1_000).find(|_| disk.is_held_up(synced, last)).map(|before| before + 1)
+        };
+        assert_eq!(held_up_after(7, 7), None, "nothing is to be written");
+        assert_eq!(held_up_after(7, 8), Some(ticks(HELD_UP)));
+        assert_eq!(held_up_after(8, 9), Some(ticks(HELD_UP) + 1), "one got on");
+        assert_eq!(held_up_after(9, 9), None);
     }
 }

@@ -42,11 +42,7 @@ impl Asking {
     }
 
     fn ops(&mut self, ops: impl IntoIterator<Item = (u64, Action)>) -> Entry {
-        let op = |(connection, action)| Op {
-            connection: ConnectionNumber(connection),
-            turn: Turn(0),
-            action,
-        };
+        let op = |(connection, action)| Op::plain(ConnectionNumber(connection), Turn(0), action);
         let ops: Vec<Op> = ops.into_iter().map(op).collect();
         let first = OpNumber(self.last + 1);
         self.last += ops.len() as u64;

@@ -89,7 +89,7 @@ fn id(term: u64, index: u64) -> LogId {
 
 pub(super) fn entry(term: u64, index: u64, body_bytes: usize) -> Entry {
     let action = put(0, vec![index as u8; body_bytes]);
-    let op = Op { connection: CONNECTION, turn: Turn(0), action };
+    let op = Op::plain(CONNECTION, Turn(0), action);
     let part = Part::Ops {
         member: MemberId(1),
         incarnation: Incarnation(1),

@@ -207,7 +207,7 @@ impl Member {
 
     /// Asks for `action`; its outcome is the next one.
     fn ask(&self, action: Action) {
-        self.outbox.push(Op { connection: CONNECTION, turn: Turn(0), action });
+        self.outbox.push(Op::plain(CONNECTION, Turn(0), action));
     }
 
     async fn outcome(&self) -> Outcome {
@@ -246,7 +246,7 @@ impl Member {
 }
 
 fn put(delay: u32, body: Vec<u8>) -> Action {
-    Action::Put { priority: 7, delay, ttr: 60, body: body.into() }
+    Action::Put { priority: 7, delay, ttr: 60, body: body.into(), key: None }
 }
 
 /// The number of a job that was put.
