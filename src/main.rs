@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use beanpole::admin::{self, CommandError};
+use beanpole::agent::{self, AgentError};
 use beanpole::chain::Chain;
 use beanpole::cli::{Arguments, ClusterArguments, EXIT_USAGE, Invocation, LogFormat, UsageError};
-use beanpole::config::{Config, ConfigError, Loaded};
+use beanpole::config::{ConfigError, Loaded};
 use beanpole::demo;
 use beanpole::planted::{self, Bug};
 use beanpole::server::{self, RunError};
@@ -40,6 +41,15 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => end(EXIT_FAILED, &Chain(&error)),
         },
+        Ok(Invocation::Agent(arguments)) => {
+            start_logging(u8::from(arguments.verbose), LogFormat::Text);
+            match agent::run(&arguments) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error @ AgentError::Listen { .. }) => end(EXIT_ADDRESS, &error),
+                Err(error @ AgentError::Options(_)) => end(EXIT_USAGE, &error),
+                Err(error) => end(EXIT_FAILED, &error),
+            }
+        }
         Ok(Invocation::Help(text)) => {
             print(&text);
             ExitCode::SUCCESS
@@ -83,7 +93,7 @@ fn serve(
     {
         return end(EXIT_FAILED, &error);
     }
-    start_logging(&loaded.config);
+    start_logging(loaded.config.verbosity, loaded.config.log_format);
     notice.iter().for_each(|notice| tracing::warn!("{notice}"));
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match server::run(loaded.config) {
@@ -117,8 +127,8 @@ fn print(text: &str) {
 }
 
 /// One readable line each on stderr; `-V` adds one for each connection, `-VV` one for each command.
-fn start_logging(config: &Config) {
-    let level = match config.verbosity {
+fn start_logging(verbosity: u8, format: LogFormat) {
+    let level = match verbosity {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
@@ -126,7 +136,7 @@ fn start_logging(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse_lossy(format!("warn,beanpole={level},openraft=error"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
+    match format {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().init(),
     }

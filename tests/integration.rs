@@ -3,6 +3,7 @@
 //! test itself. What is missing on a machine is left out with one line on stderr; with
 //! `BEANPOLE_CI=1` it is a failure.
 
+mod agent;
 mod chaos;
 mod cli;
 mod clients;
@@ -12,6 +13,8 @@ mod demo;
 mod durability;
 mod fence;
 mod memory;
+mod moving;
 mod restart;
 mod scarcity;
 mod support;
+mod trunk;

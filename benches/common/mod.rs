@@ -4,7 +4,7 @@
 //! Nothing here measures. `side_by_side` compares servers under load, `size` looks at one server
 //! that holds much, `failover` at three members of which one is lost, `backlog` at one that holds a
 //! hundred times its memory, `adversaries` at one of which too much is wanted, `refill` at three of
-//! which an empty one is filled.
+//! which an empty one is filled, `agent` at what is between libraries and members.
 
 pub(crate) mod client;
 pub(crate) mod clock;

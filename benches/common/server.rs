@@ -161,15 +161,7 @@ impl Server {
     /// # Errors
     /// When a process has gone.
     pub(crate) fn cpu(&self) -> Result<Duration, ServerError> {
-        let mut ticks = 0;
-        for pid in self.pids() {
-            let stat = proc_file(pid, "stat")?;
-            // The second field is the name in brackets and may hold spaces.
-            let after_name = stat.rsplit(')').next().unwrap_or_default();
-            let user_and_system = after_name.split_whitespace().skip(11).take(2);
-            ticks += user_and_system.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
-        }
-        Ok(Duration::from_secs(ticks) / tick_rate())
+        self.pids().into_iter().map(cpu_of).sum()
     }
 
     /// Resident memory in bytes.
@@ -288,6 +280,19 @@ impl Drop for Single {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Processor time that a process has used so far, in steps of one clock tick (10 ms).
+///
+/// # Errors
+/// When it has gone.
+pub(crate) fn cpu_of(pid: u32) -> Result<Duration, ServerError> {
+    let stat = proc_file(pid, "stat")?;
+    // The second field is the name in brackets and may hold spaces.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let user_and_system = after_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = user_and_system.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_secs(ticks) / tick_rate())
 }
 
 fn proc_file(pid: u32, name: &str) -> Result<String, ServerError> {

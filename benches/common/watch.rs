@@ -59,7 +59,8 @@ struct Seen {
 }
 
 impl Memory {
-    fn of(pid: u32) -> Option<Self> {
+    /// Of a process, if it runs.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let bytes = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name))?;

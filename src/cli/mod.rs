@@ -1,8 +1,9 @@
 //! What was typed, parsed and not yet checked: the server's flags, or a command beside them.
 //!
-//! `beanpole cluster ..` and `beanpole demo ..` are told apart by the first word. All else is read
+//! `beanpole cluster ..`, `beanpole demo ..` and `beanpole agent ..` are told apart by the first word. All else is read
 //! as beanstalkd reads its flags (`server`), so that nothing which it takes or refuses changes.
 
+mod agent;
 mod cluster;
 mod demo;
 mod server;
@@ -11,6 +12,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
+pub use agent::AgentArguments;
 pub use cluster::{ClusterArguments, ClusterCommand};
 pub use demo::DemoArguments;
 pub use server::{Arguments, LogFormat};
@@ -27,6 +29,8 @@ pub enum Invocation {
     Cluster(ClusterArguments),
     /// Start three members on this machine.
     Demo(DemoArguments),
+    /// Stand between clients of this machine and the members.
+    Agent(AgentArguments),
     /// Print this text, which was asked for, and end.
     Help(String),
 }
@@ -70,6 +74,7 @@ impl Invocation {
         match arguments.get(1).and_then(|first| first.to_str()) {
             Some("cluster") => command(&arguments[1..], Self::Cluster),
             Some("demo") => command(&arguments[1..], Self::Demo),
+            Some("agent") => command(&arguments[1..], Self::Agent),
             _ => Arguments::read(arguments.into_iter()).map(|read| Self::Serve(Box::new(read))),
         }
     }
@@ -139,6 +144,21 @@ mod tests {
         }
         let error = read("beanpole cluster status --data-dir a --config b").expect_err("both");
         assert!(error.to_string().contains("cannot be used with"), "{error}");
+    }
+
+    #[test]
+    fn an_agent_wants_members_and_has_an_address_like_a_server() {
+        let Ok(Invocation::Agent(read)) = read("beanpole agent --members a:1,b:2") else {
+            panic!()
+        };
+        assert_eq!(read.members, ["a:1", "b:2"]);
+        assert_eq!((read.listen.as_str(), read.lease), ("127.0.0.1:11300", 10));
+        for wrong in ["agent", "agent --members a:1 --lease 0", "agent --members a:1 --lease 61"] {
+            assert!(
+                super::Invocation::read(format!("beanpole {wrong}").split(' ').map(OsString::from))
+                    .is_err()
+            );
+        }
     }
 
     #[test]

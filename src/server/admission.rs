@@ -19,7 +19,7 @@ use crate::memory::Memory;
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How often a put finds that others were admitted meanwhile, before it is refused alone: 10 s.
-pub(super) const PATIENCES_MAX: u32 = 20;
+const PATIENCES_MAX: u32 = 20;
 
 /// How long a put waits for the sake of a member that is slower than this one.
 pub(super) const SLOWDOWN: Duration = Duration::from_millis(20);
@@ -42,6 +42,17 @@ pub(super) struct Admission {
     refuses: AtomicBool,
     /// How many puts were admitted.
     admitted: AtomicU64,
+}
+
+/// How long a put has waited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// When it was last seen whether others were admitted meanwhile, as time since the start.
+    pub(super) since: Duration,
+    /// How many had been admitted then.
+    admitted: u64,
+    /// How often others were.
+    overtaken: u32,
 }
 
 /// What becomes of a put.
@@ -97,12 +108,31 @@ impl Admission {
     }
 
     /// How many puts were admitted so far.
-    pub(super) fn admitted(&self) -> u64 {
+    fn admitted(&self) -> u64 {
         self.admitted.load(Ordering::Relaxed)
     }
 
+    /// A put begins to wait now, which is so long after the start.
+    pub(super) fn patience(&self, now: Duration) -> Patience {
+        Patience { since: now, admitted: self.admitted(), overtaken: 0 }
+    }
+
+    /// A put waits on, or has waited in vain: then `None`.
+    pub(super) fn wait_on(&self, now: Duration, patience: Option<Patience>) -> Option<Patience> {
+        let Patience { admitted, .. } = self.patience(now);
+        let mut patience = patience.unwrap_or_else(|| self.patience(now));
+        if now.saturating_sub(patience.since) >= PATIENCE {
+            if patience.admitted == admitted {
+                self.give_up();
+                return None;
+            }
+            patience = Patience { since: now, admitted, overtaken: patience.overtaken + 1 };
+        }
+        (patience.overtaken < PATIENCES_MAX).then_some(patience)
+    }
+
     /// Nothing was admitted while a put waited: all are refused until there is room.
-    pub(super) fn give_up(&self) {
+    fn give_up(&self) {
         if !self.refuses.swap(true, Ordering::Relaxed) {
             let (tables, limit) = (self.memory.tables(), self.memory.jobs_limit());
             match tables > self.memory.tables_limit() {

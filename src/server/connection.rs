@@ -11,12 +11,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use beanpole_protocol::{Command, CommandDecoder, Reply, Request};
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::Interest;
 use tokio::sync::Notify;
 
-use super::admission::{PATIENCE, PATIENCES_MAX, SLOWDOWN};
+use super::admission::{PATIENCE, Patience, SLOWDOWN};
 use super::buffer::give_up_empty;
 use super::dispatch::{self, Taken};
 use super::hub::Hub;
@@ -30,10 +30,10 @@ use crate::raft::Ask;
 const READ_BYTES_MAX: usize = 64 << 10;
 
 /// What one read takes when memory is short, and what of a body may wait for its end then, bytes.
-const SHORT_READ_BYTES_MAX: usize = 4 << 10;
+pub(super) const SHORT_READ_BYTES_MAX: usize = 4 << 10;
 
 /// What an input buffer may keep of its memory when it is empty, bytes.
-const INPUT_BYTES_KEPT_MAX: usize = 4 << 10;
+pub(super) const INPUT_BYTES_KEPT_MAX: usize = 4 << 10;
 
 /// What a connection takes up that does nothing, bytes.
 pub(super) const CONNECTION_BYTES: u64 = 2048;
@@ -61,6 +61,15 @@ pub(super) struct Connection {
     broken: OnceLock<End>,
 }
 
+/// How a connection was served.
+#[derive(Debug)]
+pub(super) enum Served {
+    /// To its end.
+    Ended(End),
+    /// Until it was to be a trunk; with what came behind that word.
+    BecomesTrunk(BytesMut),
+}
+
 /// Why a connection has ended, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -70,6 +79,8 @@ pub(super) enum End {
     Stopped,
     /// This member has closed its clients.
     Cut,
+    /// Of a trunk: nothing has come of it for too long.
+    Silent,
     /// The socket has failed; the error was told when it did.
     Broken,
 }
@@ -79,12 +90,12 @@ pub(super) enum End {
 pub(super) struct Line {
     /// The commands taken on.
     pub pipeline: Pipeline,
-    /// The log has been sent an op of this connection.
-    pub numbered: bool,
     /// The state knows this connection.
     pub opened: bool,
     /// Its last op was refused because there is no room for its session.
     pub turned_down: bool,
+    /// It carries sessions, and is none.
+    pub is_trunk: bool,
     /// It is in the list of those that get replies after this batch.
     pub touched: bool,
     /// The task sleeps until something other than input happens.
@@ -106,29 +117,14 @@ struct Parked {
     again: Duration,
 }
 
-/// How long a put has waited.
-#[derive(Clone, Copy, Debug)]
-struct Patience {
-    /// When it was last seen whether others were admitted meanwhile, as time since the start.
-    since: Duration,
-    /// How many had been admitted then.
-    admitted: u64,
-    /// How often others were.
-    overtaken: u32,
-}
-
-impl Patience {
-    fn new(hub: &Hub) -> Self {
-        Self { since: hub.uptime(), admitted: hub.admission().admitted(), overtaken: 0 }
-    }
-}
-
 /// How the reading side stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Input {
     Open,
     /// After `quit`: what comes is thrown away, and only its end is of interest.
     Ignored,
+    /// What comes are frames.
+    Trunk,
     /// The client will send no more, or the server stops.
     Ended,
 }
@@ -150,9 +146,9 @@ impl Connection {
         memory.connections.add(CONNECTION_BYTES);
         let line = Line {
             pipeline: Pipeline::new(number),
-            numbered: false,
             opened: false,
             turned_down: false,
+            is_trunk: false,
             touched: false,
             asleep: false,
             parked: None,
@@ -273,9 +269,44 @@ impl Connection {
         self.wake.notify_one();
     }
 
-    fn fail(&self, error: &io::Error) -> End {
+    pub(super) fn fail(&self, error: &io::Error) -> End {
         tracing::debug!(connection = self.number.0, %error, "broken");
         *self.broken.get_or_init(|| End::Broken)
+    }
+
+    /// Why it has ended, if it has.
+    pub(super) fn end(&self) -> Option<End> {
+        self.broken.get().copied()
+    }
+
+    /// Completes when its task is to look at everything again.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Completes when the socket may be used so.
+    pub(super) async fn ready(&self, interest: Interest) -> io::Result<()> {
+        self.stream.ready(interest).await
+    }
+
+    /// Reads what is there, as far as one read goes. Returns whether the input has ended.
+    pub(super) fn read_some(&self, buffer: &mut BytesMut) -> io::Result<bool> {
+        Ok(matches!(self.read(buffer, self.read_bytes_max())?, Woken::InputEnded))
+    }
+
+    /// Writes of `output` what the socket takes.
+    pub(super) fn write_some(&self, output: &mut BytesMut) {
+        while !output.is_empty() {
+            match self.stream.try_write(output) {
+                Ok(count) => output.advance(count),
+                Err(error) => {
+                    if !is_passing(&error) {
+                        self.fail(&error);
+                    }
+                    return;
+                }
+            }
+        }
     }
 
     /// Whether there is nobody to be answered.
@@ -284,19 +315,22 @@ impl Connection {
     }
 
     /// Serves the client until it leaves, or the server stops, and everything it asked for before
-    /// is answered. Returns why it ended.
-    pub(super) async fn serve(self: Arc<Self>, hub: Arc<Hub>) -> End {
+    /// is answered, or until it becomes a trunk.
+    pub(super) async fn serve(self: Arc<Self>, hub: Arc<Hub>) -> Served {
         let mut decoder = CommandDecoder::new(hub.job_size_max());
         let mut buffer = BytesMut::new();
         let mut input = Input::Open;
         loop {
             if let Some(end) = self.broken.get() {
-                return *end;
+                return Served::Ended(*end);
             }
             if hub.is_stopping() {
                 input = Input::Ended;
             }
             let held_up = self.take_on(&hub, &mut decoder, &mut buffer, &mut input);
+            if input == Input::Trunk {
+                return Served::BecomesTrunk(buffer);
+            }
             self.keep_small(&mut decoder, &mut buffer);
             let may_speak = hub.may_speak();
             let asked = self.with_line(|line| {
@@ -311,10 +345,11 @@ impl Connection {
                 hub.want_read(self.number, ask);
             }
             if let Some(end) = self.broken.get() {
-                return *end;
+                return Served::Ended(*end);
             }
             if self.is_finished(&hub, input) {
-                return if hub.is_stopping() { End::Stopped } else { End::Left };
+                let end = if hub.is_stopping() { End::Stopped } else { End::Left };
+                return Served::Ended(end);
             }
             if held_up && !self.with_line(|line| self.is_full(line)) {
                 continue;
@@ -325,7 +360,7 @@ impl Connection {
                     self.end_wait(&hub);
                 }
                 Ok(Woken::Other) => {}
-                Err(error) => return self.fail(&error),
+                Err(error) => return Served::Ended(self.fail(&error)),
             }
         }
     }
@@ -351,12 +386,13 @@ impl Connection {
             let Some(request) = request else { break };
             let waited =
                 patience.map_or(Duration::ZERO, |it| hub.uptime().saturating_sub(it.since));
-            match dispatch::take_on(hub, &mut line, request, waited) {
+            match dispatch::take_on(hub, &mut line.pipeline, request, waited) {
                 // The next one may find that there is too much already.
                 Taken::On if line.pipeline.awaits_bodies() => self.count(&mut line),
                 Taken::On => {}
                 Taken::NotYet(put) => {
-                    let patience = patience.unwrap_or_else(|| Patience::new(hub));
+                    let patience =
+                        patience.unwrap_or_else(|| hub.admission().patience(hub.uptime()));
                     line.parked = Some(Parked { put, patience, again: SLOWDOWN });
                     return true;
                 }
@@ -365,11 +401,15 @@ impl Connection {
                         line.parked = Some(Parked { put, patience, again: PATIENCE });
                         return true;
                     }
-                    None => dispatch::refuse_put(hub, &mut line, Reply::OutOfMemory),
+                    None => dispatch::refuse_put(hub, &mut line.pipeline, Reply::OutOfMemory),
                 },
                 Taken::Leave => {
                     buffer.clear();
                     *input = Input::Ignored;
+                    break;
+                }
+                Taken::Trunk => {
+                    *input = Input::Trunk;
                     break;
                 }
             }
@@ -379,19 +419,7 @@ impl Connection {
 
     /// The put of this connection waits for memory, or has waited in vain: then `None`.
     fn wait_on(self: &Arc<Self>, hub: &Hub, patience: Option<Patience>) -> Option<Patience> {
-        let now = Patience::new(hub);
-        let Patience { since, admitted, .. } = now;
-        let mut patience = patience.unwrap_or(now);
-        if since.saturating_sub(patience.since) >= PATIENCE {
-            if patience.admitted == admitted {
-                hub.admission().give_up();
-                return None;
-            }
-            patience = Patience { since, admitted, overtaken: patience.overtaken + 1 };
-        }
-        if patience.overtaken >= PATIENCES_MAX {
-            return None;
-        }
+        let patience = hub.admission().wait_on(hub.uptime(), patience)?;
         if !self.is_parked.swap(true, Ordering::Relaxed) {
             hub.admission().park(Arc::clone(self));
         }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use beanpole_protocol::trunk::TRUNK_VERSION;
 use beanpole_protocol::{Command, CommandName, Refusal, Reply, Request};
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-use super::connection::Line;
 use super::hub::{Hub, PutVerdict};
+use super::pipeline::Pipeline;
 use super::reads::Query;
-use crate::queue::{Action, JobId, Wait};
+use crate::queue::{Action, JobId, PutKey, Wait};
 
 /// What has become of a request.
 pub(super) enum Taken {
@@ -20,22 +22,29 @@ pub(super) enum Taken {
     NotYet(Request),
     /// The client wants to leave.
     Leave,
+    /// The connection is to be a trunk.
+    Trunk,
 }
 
-/// Takes on one request of the connection of `line`, which has waited for so long.
-pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request, waited: Duration) -> Taken {
+/// Takes on one request of a connection, which has waited for so long.
+pub(super) fn take_on(
+    hub: &Hub,
+    pipeline: &mut Pipeline,
+    request: Request,
+    waited: Duration,
+) -> Taken {
     if let Request::Command(Command::Put { body, .. }) = &request {
         match hub.judge_put(body.len(), waited) {
             PutVerdict::TooEarly => return Taken::NotYet(request),
             PutVerdict::Waits => return Taken::Not(request),
             PutVerdict::Refused(reply) => {
-                refuse_put(hub, line, reply);
+                refuse_put(hub, pipeline, reply);
                 return Taken::On;
             }
             PutVerdict::Admitted => {}
         }
     }
-    let mut desk = Desk { hub, line };
+    let mut desk = Desk { hub, pipeline };
     match request {
         Request::Command(command) => desk.command(command),
         Request::Refused(refusal) => {
@@ -46,14 +55,21 @@ pub(super) fn take_on(hub: &Hub, line: &mut Line, request: Request, waited: Dura
 }
 
 /// Answers a put that was read whole and is refused: its connection counts as a producer all the same.
-pub(super) fn refuse_put(hub: &Hub, line: &mut Line, reply: Reply) {
-    line.pipeline.refused_put(reply, hub.local());
+pub(super) fn refuse_put(hub: &Hub, pipeline: &mut Pipeline, reply: Reply) {
+    pipeline.refused_put(reply, hub.local());
+}
+
+/// By what the state recognises a put that comes again.
+fn hashes_of(key: &beanpole_protocol::PutKey, body: &[u8]) -> PutKey {
+    let whole: [u8; 32] = Sha256::digest(body).into();
+    let body = whole.first_chunk().expect("it is longer");
+    PutKey { key: Sha256::digest(key.as_str()).into(), body: *body }
 }
 
 /// One connection at one request.
 struct Desk<'a> {
     hub: &'a Hub,
-    line: &'a mut Line,
+    pipeline: &'a mut Pipeline,
 }
 
 impl Desk<'_> {
@@ -87,13 +103,23 @@ impl Desk<'_> {
             Command::ListTubeUsed => self.read(Query::ListTubeUsed),
             Command::ListTubesWatched => self.read(Query::ListTubesWatched),
             Command::Quit => return Taken::Leave,
+            Command::Key(key) => {
+                self.pipeline.set_key(key);
+                self.answer(Reply::Keyed, None);
+            }
+            // As every word that is unknown, but as the first of a connection.
+            Command::Trunk { version } if version == TRUNK_VERSION && self.pipeline.is_fresh() => {
+                return Taken::Trunk;
+            }
+            Command::Trunk { .. } => self.answer(Reply::UnknownCommand, None),
         }
         Taken::On
     }
 
     /// A put was judged before: it is refused before it has a number, or not at all (DESIGN D2).
     fn put(&mut self, priority: u32, delay: u32, ttr: u32, body: Bytes) {
-        self.op(Action::Put { priority, delay, ttr, body });
+        let key = self.pipeline.take_key().map(|key| Box::new(hashes_of(&key, &body)));
+        self.op(Action::Put { priority, delay, ttr, body, key });
     }
 
     fn reserve(&mut self, wait: Wait) {
@@ -101,26 +127,27 @@ impl Desk<'_> {
     }
 
     fn op(&mut self, action: Action) {
-        self.line.numbered = true;
-        if let Some(op) = self.line.pipeline.op(action) {
+        if let Some(op) = self.pipeline.op(action) {
             self.hub.submit(op);
         }
     }
 
     fn read(&mut self, query: Query) {
-        self.line.pipeline.read(query);
+        self.pipeline.read(query);
     }
 
     fn refuse(&mut self, refusal: Refusal) {
+        // It may have been the put that the key was meant for: the next is another.
+        self.pipeline.take_key();
         match refusal {
             Refusal::ExpectedCrlf | Refusal::OutOfMemory => {
-                refuse_put(self.hub, self.line, refusal.reply());
+                refuse_put(self.hub, self.pipeline, refusal.reply());
             }
             other => self.answer(other.reply(), other.counts()),
         }
     }
 
     fn answer(&mut self, reply: Reply, counts: Option<CommandName>) {
-        self.line.pipeline.answer(reply, counts, self.hub.local());
+        self.pipeline.answer(reply, counts, self.hub.local());
     }
 }

@@ -9,13 +9,15 @@ use beanpole_protocol::Reply;
 use parking_lot::Mutex;
 
 use super::admission::{Admission, Verdict};
-use super::connection::{CONNECTION_BYTES, Connection, Line};
+use super::client::Client;
+use super::connection::{CONNECTION_BYTES, Connection, Line, Served};
 use super::counters::LocalCounters;
 use super::facts::MemberFacts;
 use super::lists::Lists;
 use super::reads::ReadContext;
 use super::slots::Slots;
 use super::stream::Stream;
+use super::trunk::{CHANNEL_BYTES, OUTPUT_BYTES_MAX as TRUNK_OUTPUT_BYTES_MAX, Trunk};
 use crate::memory::Memory;
 use crate::planted::{self, Bug};
 use crate::queue::{ConnectionNumber, LogicalTime, Op, Outcome, Queue, SessionId};
@@ -23,6 +25,9 @@ use crate::raft::{Ask, Lease, Life, Opened, Outbox, Owner, ReadRequests, Signatu
 
 /// After so many short lives in a row, the next one is careful.
 const SHORT_LIVES_MAX: u32 = 3;
+
+/// Which part of the memory for connections bodies on their way to channels may take up.
+const BODIES_PART: u64 = 4;
 
 /// How often a careful one looks whether there is room.
 const RECOVERY_LOOK: Duration = Duration::from_millis(100);
@@ -39,10 +44,15 @@ pub(super) struct Hub {
     local: LocalCounters,
     lists: Arc<Lists>,
     slots: Arc<Slots>,
-    connections: Mutex<HashMap<ConnectionNumber, Arc<Connection>>>,
+    /// Connections, and channels of those that are trunks.
+    clients: Mutex<HashMap<ConnectionNumber, Client>>,
     /// Those with replies to send after the batch being applied.
-    touched: Mutex<Vec<Arc<Connection>>>,
+    touched: Mutex<Vec<Client>>,
     next: AtomicU64,
+    /// Channels of trunks.
+    channels: AtomicU64,
+    /// Bodies that they may be sent for what is under way.
+    bodies: AtomicU64,
     draining: AtomicBool,
     /// No jobs are taken until there is room.
     recovering: AtomicBool,
@@ -85,9 +95,11 @@ impl Hub {
             outbox: opened.outbox(),
             reads: opened.reads(),
             local: LocalCounters::new(),
-            connections: Mutex::new(HashMap::new()),
+            clients: Mutex::new(HashMap::new()),
             touched: Mutex::new(Vec::new()),
             next: AtomicU64::new(1),
+            channels: AtomicU64::new(0),
+            bodies: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             recovering: AtomicBool::new(false),
             turns_away: AtomicBool::new(false),
@@ -117,16 +129,96 @@ impl Hub {
         if self.is_crowded() {
             return;
         }
-        let number = ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed));
+        let number = self.next_number();
         let reply_bytes = u64::from(self.facts.job_size_max);
         let memory = Arc::clone(&self.memory);
         let connection = Arc::new(Connection::new(number, stream, memory, reply_bytes));
-        self.connections.lock().insert(number, Arc::clone(&connection));
+        self.clients.lock().insert(number, Client::Connection(Arc::clone(&connection)));
         self.local.unopened.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(connection = number.0, "connected");
-        let end = Arc::clone(&connection).serve(Arc::clone(&self)).await;
+        let end = match Arc::clone(&connection).serve(Arc::clone(&self)).await {
+            Served::Ended(end) => end,
+            Served::BecomesTrunk(rest) => {
+                // What it carries is counted, and not what carries it.
+                self.local.unopened.fetch_sub(1, Ordering::Relaxed);
+                connection.with_line(|line| line.is_trunk = true);
+                let trunk = Arc::new(Trunk::new(Arc::clone(&connection), &self));
+                trunk.serve(&self, rest).await
+            }
+        };
         self.leave(&connection);
         tracing::debug!(connection = number.0, ?end, "gone");
+    }
+
+    fn next_number(&self) -> ConnectionNumber {
+        ConnectionNumber(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A trunk has one channel more. Returns its number in this life.
+    pub(super) fn add_channel(&self, trunk: &Arc<Trunk>) -> ConnectionNumber {
+        let number = self.next_number();
+        self.channels.fetch_add(1, Ordering::Relaxed);
+        self.clients.lock().insert(number, Client::Channel(Arc::clone(trunk)));
+        number
+    }
+
+    /// A trunk has one channel less.
+    pub(super) fn remove_channel(&self, number: ConnectionNumber) {
+        if self.clients.lock().remove(&number).is_some() {
+            self.channels.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is memory for a channel more: all together have half of what connections have, so
+    /// that a client that needs one connection for thousands leaves room for others.
+    pub(super) fn has_room_for_channel(&self) -> bool {
+        let bytes = (self.channels.load(Ordering::Relaxed) + 1) * CHANNEL_BYTES;
+        bytes <= self.memory.connections.limit / 2 && !self.is_short_of_memory()
+    }
+
+    /// A channel awaits so many bodies now, and not as many as before.
+    pub(super) fn await_bodies(&self, before: usize, bodies: usize) {
+        match bodies > before {
+            true => self.bodies.fetch_add((bodies - before) as u64, Ordering::Relaxed),
+            false => self.bodies.fetch_sub((before - bodies) as u64, Ordering::Relaxed),
+        };
+    }
+
+    /// Whether there is memory for a body more on its way to channels: all together have a part of what
+    /// connections have, as if each body were as long as one can be.
+    pub(super) fn has_room_for_body(&self) -> bool {
+        let bodies = self.bodies.load(Ordering::Relaxed) + 1;
+        let bytes = bodies * u64::from(self.facts.job_size_max);
+        bytes <= self.memory.connections.limit / BODIES_PART && !self.is_short_of_memory()
+    }
+
+    /// With more unsent output than this, bytes, a trunk is closed. What is asked for under
+    /// [`Self::has_room_for_body`] fits: jobs that were waited for are what brings it there. A buffer
+    /// grows to twice its size, and two of these must not use up the memory for connections.
+    pub(super) fn trunk_output_bytes_max(&self) -> usize {
+        let part = self.memory.connections.limit / BODIES_PART;
+        usize::try_from(part)
+            .unwrap_or(usize::MAX)
+            .saturating_add(TRUNK_OUTPUT_BYTES_MAX + TRUNK_OUTPUT_BYTES_MAX / 4)
+    }
+
+    /// This member's number.
+    pub(super) fn member(&self) -> u64 {
+        self.life.member().0
+    }
+
+    /// Counts `bytes` among what connections have in memory, in the place of `counted`.
+    pub(super) fn count(&self, counted: &mut u64, bytes: u64) {
+        let before = std::mem::replace(counted, bytes);
+        match bytes > before {
+            true => self.memory.connections.add(bytes - before),
+            false => self.memory.connections.remove(before - bytes),
+        }
+    }
+
+    /// Whether connections have too much in memory.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        self.memory.connections.is_over()
     }
 
     /// Sends an op on its way into the log.
@@ -144,6 +236,11 @@ impl Hub {
         self.lease.standing() == Standing::Sound
     }
 
+    /// Whether what clients ask for is done at this moment, or would wait.
+    pub(super) fn keeps_up(&self) -> bool {
+        self.lease.keeps_up()
+    }
+
     /// Whether the server is on its way out.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
@@ -156,11 +253,11 @@ impl Hub {
         loop {
             let emptied = self.emptied.notified();
             {
-                let connections = self.connections.lock();
-                if connections.is_empty() {
+                let clients = self.clients.lock();
+                if clients.is_empty() {
                     return;
                 }
-                connections.values().for_each(|connection| connection.wake());
+                clients.values().for_each(Client::wake);
             }
             emptied.await;
         }
@@ -200,7 +297,8 @@ impl Hub {
 
     /// Whether there is no memory for another connection.
     fn is_crowded(&self) -> bool {
-        let count = self.connections.lock().len() as u64;
+        let clients = self.clients.lock().len() as u64;
+        let count = clients.saturating_sub(self.channels.load(Ordering::Relaxed));
         let is_crowded = (count + 1) * CONNECTION_BYTES > self.memory.connections.limit;
         if is_crowded && !self.told_crowd.swap(true, Ordering::Relaxed) {
             tracing::warn!(count, "there is no memory for more connections: they are closed");
@@ -255,36 +353,40 @@ impl Hub {
     fn leave(&self, connection: &Connection) {
         let number = connection.number();
         connection.with_line(|line| {
-            if line.numbered && !planted::is(Bug::CloseForgotten) {
+            if line.pipeline.is_numbered() && !planted::is(Bug::CloseForgotten) {
                 let turn = crate::queue::Turn(0);
                 let action = crate::queue::Action::Close;
-                self.submit(Op { connection: number, turn, action });
+                self.submit(Op::plain(number, turn, action));
             }
-            if !line.opened {
+            if !line.opened && !line.is_trunk {
                 self.local.unopened.fetch_sub(1, Ordering::Relaxed);
             }
-            if !line.numbered || line.turned_down {
+            if (!line.pipeline.is_numbered() || line.turned_down) && !line.is_trunk {
                 self.local.never_opened.fetch_add(1, Ordering::Relaxed);
             }
             line.pipeline.forget_refused(&self.local);
             connection.uncount(line);
         });
-        let mut connections = self.connections.lock();
-        connections.remove(&number);
-        if connections.is_empty() {
+        let mut clients = self.clients.lock();
+        clients.remove(&number);
+        if clients.is_empty() {
             self.emptied.notify_waiters();
         }
     }
 
-    fn find(&self, number: ConnectionNumber) -> Option<Arc<Connection>> {
-        self.connections.lock().get(&number).cloned()
+    fn find(&self, number: ConnectionNumber) -> Option<Client> {
+        self.clients.lock().get(&number).cloned()
     }
 
     fn touch(&self, connection: Arc<Connection>, line: &mut Line) {
         if !line.touched {
             line.touched = true;
-            self.touched.lock().push(connection);
+            self.touched.lock().push(Client::Connection(connection));
         }
+    }
+
+    fn touch_trunk(&self, trunk: Arc<Trunk>) {
+        self.touched.lock().push(Client::Channel(trunk));
     }
 
     fn context(&self, number: ConnectionNumber, now: LogicalTime) -> ReadContext<'_> {
@@ -298,9 +400,13 @@ impl Hub {
 
 impl Owner for Hub {
     fn before_op(&self, queue: &Queue, now: LogicalTime, number: ConnectionNumber) {
-        let Some(connection) = self.find(number) else { return };
+        let context = self.context(number, now);
+        let connection = match self.find(number) {
+            Some(Client::Connection(connection)) => connection,
+            Some(Client::Channel(trunk)) => return trunk.before_op(self, queue, &context),
+            None => return,
+        };
         connection.with_line(|line| {
-            let context = self.context(number, now);
             line.pipeline.settle(queue, &context);
             line.turned_down = !queue.admits(context.session);
             if !line.opened && !line.turned_down {
@@ -311,7 +417,16 @@ impl Owner for Hub {
     }
 
     fn outcome(&self, number: ConnectionNumber, outcome: Outcome) {
-        let Some(connection) = self.find(number) else { return };
+        let connection = match self.find(number) {
+            Some(Client::Connection(connection)) => connection,
+            Some(Client::Channel(trunk)) => {
+                if trunk.outcome(self, number, outcome) {
+                    self.touch_trunk(trunk);
+                }
+                return;
+            }
+            None => return,
+        };
         connection.with_line(|line| {
             if connection.is_broken() {
                 return;
@@ -324,7 +439,16 @@ impl Owner for Hub {
 
     fn answer_reads(&self, queue: &Queue, now: LogicalTime, asked: (ConnectionNumber, Ask)) {
         let (number, ask) = asked;
-        let Some(connection) = self.find(number) else { return };
+        let connection = match self.find(number) {
+            Some(Client::Connection(connection)) => connection,
+            Some(Client::Channel(trunk)) => {
+                if trunk.answer_reads(self, queue, &self.context(number, now), ask) {
+                    self.touch_trunk(trunk);
+                }
+                return;
+            }
+            None => return,
+        };
         connection.with_line(|line| {
             if !line.pipeline.settle_asked(queue, &self.context(number, now), ask) {
                 self.lists.park(&connection);
@@ -340,23 +464,28 @@ impl Owner for Hub {
             return;
         }
         let touched = std::mem::take(&mut *self.touched.lock());
-        for connection in touched {
-            if let Some(ask) = connection.flush() {
-                self.want_read(connection.number(), ask);
+        for client in touched {
+            match client {
+                Client::Channel(trunk) => trunk.flush(self),
+                Client::Connection(connection) => {
+                    if let Some(ask) = connection.flush() {
+                        self.want_read(connection.number(), ask);
+                    }
+                }
             }
         }
     }
 
     fn speak_again(&self) {
         self.send_replies();
-        self.connections.lock().values().for_each(|connection| connection.wake());
+        self.clients.lock().values().for_each(Client::wake);
     }
 
     fn close_all(&self) {
         {
-            let connections = self.connections.lock();
-            tracing::debug!(connections = connections.len(), "all clients are closed");
-            connections.values().for_each(|connection| connection.cut());
+            let clients = self.clients.lock();
+            tracing::debug!(clients = clients.len(), "all clients are closed");
+            clients.values().for_each(Client::cut);
         }
         self.touched.lock().clear();
     }

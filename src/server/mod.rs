@@ -8,6 +8,7 @@
 
 mod admission;
 mod buffer;
+mod client;
 mod connection;
 mod counters;
 mod dispatch;
@@ -21,7 +22,9 @@ mod reads;
 mod run;
 mod slots;
 mod stream;
+mod trunk;
 mod waiting;
+mod wire;
 
 pub use listener::{Address, BindError};
 pub use run::{RunError, run};

@@ -7,15 +7,16 @@
 
 use std::collections::VecDeque;
 
-use beanpole_protocol::{CommandName, Reply};
+use beanpole_protocol::trunk::ChannelNumber;
+use beanpole_protocol::{CommandName, PutKey, Reply};
 use bytes::{Buf, BytesMut};
 
 use super::buffer::give_up_empty;
 use super::counters::LocalCounters;
 use super::lists::ListPass;
 use super::reads::{Query, ReadContext};
-use crate::planted::{self, Bug};
-use crate::queue::{Action, ConnectionNumber, Op, Outcome, Queue, Turn};
+use super::wire::{Wire, reply_of};
+use crate::queue::{Action, ConnectionNumber, Numbered, Op, Outcome, Queue, Turn};
 use crate::raft::Ask;
 
 /// The most commands of one connection that are under way at once.
@@ -46,19 +47,23 @@ enum Pending {
     /// A change.
     Op(PendingOp),
     /// A read.
-    Read(Query),
+    Read { number: u64, query: Query },
     /// An answer that is known, behind others that are not.
-    Answer { reply: Reply, counts: Option<CommandName> },
+    Answer { number: u64, reply: Reply, counts: Option<CommandName> },
     /// A put that is refused.
-    RefusedPut { reply: Reply },
+    RefusedPut { number: u64, reply: Reply },
 }
 
 #[derive(Debug)]
 struct PendingOp {
     stage: Stage,
+    /// Of the command, for a channel; see [`Numbered`].
+    number: u64,
     /// Kept while the op may have to be sent (again).
     action: Option<Action>,
     may_wait: bool,
+    /// It is one of `bodies`.
+    brings_body: bool,
     body_bytes: usize,
 }
 
@@ -72,10 +77,14 @@ enum Stage {
     Held,
 }
 
-/// The commands of one connection.
+/// The commands of one connection, or of one channel of a trunk.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     connection: ConnectionNumber,
+    wire: Wire,
+    /// The log has been sent an op.
+    is_numbered: bool,
+    has_answered: bool,
     turn: Turn,
     pending: VecDeque<Pending>,
     output: BytesMut,
@@ -87,6 +96,8 @@ pub(super) struct Pipeline {
     held: usize,
     /// Reads not answered.
     reads: usize,
+    /// Reads and ops that may bring a body.
+    bodies: usize,
     /// The last command is a read that brings a list.
     ends_in_list: bool,
     /// A list is in the output.
@@ -97,6 +108,8 @@ pub(super) struct Pipeline {
     ask: Ask,
     waiting: bool,
     half_closed: bool,
+    /// That of the next put.
+    key: Option<PutKey>,
     /// A put was accepted: the state counts this connection as a producer.
     has_put: bool,
     /// A put was refused, and none accepted.
@@ -108,6 +121,9 @@ impl Pipeline {
     pub(super) fn new(connection: ConnectionNumber) -> Self {
         Self {
             connection,
+            wire: Wire::Plain,
+            is_numbered: false,
+            has_answered: false,
             turn: Turn(0),
             pending: VecDeque::new(),
             output: BytesMut::new(),
@@ -116,15 +132,66 @@ impl Pipeline {
             stale: 0,
             held: 0,
             reads: 0,
+            bodies: 0,
             ends_in_list: false,
             list: None,
             reads_asked: 0,
             ask: Ask(0),
             waiting: false,
             half_closed: false,
+            key: None,
             has_put: false,
             refused_producer: false,
         }
+    }
+
+    /// The pipeline of a channel whose session stands so: what waits goes on.
+    pub(super) fn of_channel(
+        connection: ConnectionNumber,
+        channel: ChannelNumber,
+        turn: Turn,
+        waiting: Option<u64>,
+    ) -> Self {
+        let wire = Wire::of_channel(channel);
+        let mut pipeline = Self { wire, turn, is_numbered: true, ..Self::new(connection) };
+        if let Some(number) = waiting {
+            let (stage, action) = (Stage::Waiting, None);
+            let (may_wait, brings_body) = (true, false);
+            let op = PendingOp { stage, number, action, may_wait, brings_body, body_bytes: 0 };
+            pipeline.pending.push_back(Pending::Op(op));
+            (pipeline.waiting, pipeline.blockers) = (true, 1);
+        }
+        pipeline
+    }
+
+    /// What is taken on next is a channel's command of this number.
+    pub(super) fn begin_command(&mut self, next: Numbered) {
+        self.wire.begin_command(next);
+    }
+
+    /// Whether the log has been sent an op of this connection.
+    pub(super) fn is_numbered(&self) -> bool {
+        self.is_numbered
+    }
+
+    /// Takes out what was answered, with what counts lists on their way until it is sent.
+    pub(super) fn take_output(&mut self) -> (BytesMut, Option<ListPass>) {
+        let output = self.output.split();
+        let list = self.list.take();
+        self.sent(0);
+        (output, list)
+    }
+
+    /// Gives up the read at the front, whose list has no room: it will be asked for again. Returns the
+    /// number of its command.
+    pub(super) fn give_up_list(&mut self) -> u64 {
+        let Some(Pending::Read { number, .. }) = self.pending.pop_front() else {
+            unreachable!("a list that has no room is the first in line");
+        };
+        self.reads -= 1;
+        self.bodies -= 1;
+        self.ends_in_list = false;
+        number
     }
 
     /// Whether no more commands should be taken on for now; when memory `is_short`, as soon as there
@@ -145,6 +212,12 @@ impl Pipeline {
         self.reads + self.blockers > 1
     }
 
+    /// How many bodies may come of what is under way: none while it waits for one, which can be for
+    /// ever.
+    pub(super) fn bodies_awaited(&self) -> usize {
+        if self.waiting { 0 } else { self.bodies }
+    }
+
     /// What is in memory for it, bytes: commands, replies, and for each further reserve that is under
     /// way `reply_bytes`. Bodies of puts that are under way are counted there.
     pub(super) fn held_bytes(&self, reply_bytes: u64) -> u64 {
@@ -152,6 +225,11 @@ impl Pipeline {
         let pending = self.pending.capacity() * size_of::<Pending>();
         let bytes = pending + self.output.capacity() + held_bodies;
         bytes as u64 + (self.reads + self.blockers).saturating_sub(1) as u64 * reply_bytes
+    }
+
+    /// Whether nothing was taken on yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.is_numbered && self.is_idle() && self.wire == Wire::Plain && !self.has_answered
     }
 
     /// Whether everything taken on has been answered, and the answers sent.
@@ -185,25 +263,32 @@ impl Pipeline {
     /// Takes on an op. Returns it when it can go now, or nothing when it has to wait its turn.
     pub(super) fn op(&mut self, action: Action) -> Option<Op> {
         let body_bytes = body_bytes(&action);
-        let may_wait = may_wait(&action);
+        let (may_wait, brings_body) = (may_wait(&action), brings_body(&action));
         self.body_bytes += body_bytes;
+        self.bodies += usize::from(brings_body);
+        self.is_numbered = true;
+        let number = self.wire.number();
         if self.waiting || self.stale > 0 || self.held > 0 {
             self.held += 1;
             let (stage, action) = (Stage::Held, Some(action));
-            self.pending.push_back(Pending::Op(PendingOp { stage, action, may_wait, body_bytes }));
+            let pending = PendingOp { stage, number, action, may_wait, brings_body, body_bytes };
+            self.pending.push_back(Pending::Op(pending));
             return None;
         }
-        let (stage, kept) = (Stage::Sent, (self.blockers > 0).then(|| action.clone()));
-        let pending = PendingOp { stage, action: kept, may_wait, body_bytes };
+        let kept = (self.blockers > 0).then(|| action.clone());
+        let stage = Stage::Sent;
+        let pending = PendingOp { stage, number, action: kept, may_wait, brings_body, body_bytes };
         self.pending.push_back(Pending::Op(pending));
-        Some(self.sign(action))
+        Some(self.sign(number, action))
     }
 
     /// Takes on a read.
     pub(super) fn read(&mut self, query: Query) {
         self.reads += 1;
+        self.bodies += 1;
         self.ends_in_list = query.is_list();
-        self.pending.push_back(Pending::Read(query));
+        let number = self.wire.number();
+        self.pending.push_back(Pending::Read { number, query });
     }
 
     /// Takes on an answer that needs nobody; `counts` is counted when its turn comes.
@@ -213,14 +298,27 @@ impl Pipeline {
         counts: Option<CommandName>,
         local: &LocalCounters,
     ) {
-        self.pending.push_back(Pending::Answer { reply, counts });
+        let number = self.wire.number();
+        self.pending.push_back(Pending::Answer { number, reply, counts });
         self.settle_answers(local);
+    }
+
+    /// The next put has a key.
+    pub(super) fn set_key(&mut self, key: PutKey) {
+        self.key = Some(key);
+    }
+
+    /// The key of the put that is taken on.
+    pub(super) fn take_key(&mut self) -> Option<PutKey> {
+        self.key.take()
     }
 
     /// Takes on a put that is refused. When its turn comes it is counted, and its client with it, as
     /// beanstalkd does: it is a producer all the same.
     pub(super) fn refused_put(&mut self, reply: Reply, local: &LocalCounters) {
-        self.pending.push_back(Pending::RefusedPut { reply });
+        let number = self.wire.number();
+        self.key = None;
+        self.pending.push_back(Pending::RefusedPut { number, reply });
         self.settle_answers(local);
     }
 
@@ -231,10 +329,13 @@ impl Pipeline {
         }
     }
 
-    /// The client will send no more. Returns the op that ends a wait, if one is on.
+    /// The client will send no more. Returns the op that ends a wait, if one is on: once, so that who
+    /// says it again and again makes no more of it.
     pub(super) fn half_close(&mut self) -> Option<Op> {
-        self.half_closed = true;
-        self.waiting.then(|| self.sign(Action::StopWaiting))
+        if std::mem::replace(&mut self.half_closed, true) {
+            return None;
+        }
+        self.waiting.then(|| self.sign_plain(Action::StopWaiting))
     }
 
     /// Whether the leader's word is wanted now: reads are first in line, no op behind them will
@@ -242,16 +343,16 @@ impl Pipeline {
     pub(super) fn ask_reads(&mut self) -> Option<Ask> {
         let first_op = self.pending.iter().find_map(|pending| match pending {
             Pending::Op(op) => Some(op.stage),
-            Pending::Read(_) | Pending::Answer { .. } | Pending::RefusedPut { .. } => None,
+            Pending::Read { .. } | Pending::Answer { .. } | Pending::RefusedPut { .. } => None,
         });
-        let wanted = matches!(self.pending.front(), Some(Pending::Read(_)))
+        let wanted = matches!(self.pending.front(), Some(Pending::Read { .. }))
             && first_op != Some(Stage::Sent)
             && self.reads_asked == 0;
         if wanted {
             let in_front =
                 self.pending.iter().take_while(|pending| !matches!(pending, Pending::Op(_)));
             self.reads_asked =
-                in_front.filter(|pending| matches!(pending, Pending::Read(_))).count();
+                in_front.filter(|pending| matches!(pending, Pending::Read { .. })).count();
             self.ask.0 += 1;
         }
         wanted.then_some(self.ask)
@@ -288,7 +389,7 @@ impl Pipeline {
 
     /// Whether the first in line can go as far as it brings a list: then there is room for that.
     fn admit_list(&mut self, queue: &Queue, context: &ReadContext<'_>) -> bool {
-        let Some(Pending::Read(query)) = self.pending.front() else { return true };
+        let Some(Pending::Read { query, .. }) = self.pending.front() else { return true };
         if !query.is_list() {
             return true;
         }
@@ -301,10 +402,12 @@ impl Pipeline {
 
     /// Answers the first in line if it is a read, and the known answers behind it. Returns whether.
     fn settle_first(&mut self, queue: &Queue, context: &ReadContext<'_>) -> bool {
-        let Some(Pending::Read(query)) = self.pending.front() else { return false };
-        query.answer(queue, context).encode(&mut self.output);
+        let Some(Pending::Read { number, query }) = self.pending.front() else { return false };
+        let (number, reply) = (*number, query.answer(queue, context));
+        self.push_reply(number, &reply);
         self.pending.pop_front();
         self.reads -= 1;
+        self.bodies -= 1;
         self.reads_asked = self.reads_asked.saturating_sub(1);
         self.settle_answers(context.local);
         true
@@ -327,13 +430,23 @@ impl Pipeline {
         self.release_held()
     }
 
-    fn sign(&mut self, action: Action) -> Op {
+    fn sign(&mut self, number: u64, action: Action) -> Op {
         let action = match action {
             Action::Reserve { wait, .. } => Action::Reserve { wait, half_closed: self.half_closed },
             other => other,
         };
         self.blockers += usize::from(may_wait(&action));
-        Op { connection: self.connection, turn: self.turn, action }
+        Op { numbered: self.wire.place_of(number), ..self.sign_plain(action) }
+    }
+
+    /// An op that no command has asked for.
+    fn sign_plain(&self, action: Action) -> Op {
+        Op::plain(self.connection, self.turn, action)
+    }
+
+    fn push_reply(&mut self, number: u64, reply: &Reply) {
+        self.has_answered = true;
+        self.wire.push_reply(number, reply, &mut self.output);
     }
 
     fn wait_begins(&mut self) -> Vec<Op> {
@@ -347,7 +460,7 @@ impl Pipeline {
         let is_sent =
             |pending: &&Pending| matches!(pending, Pending::Op(op) if op.stage == Stage::Sent);
         self.stale = self.pending.iter().filter(is_sent).count();
-        if self.half_closed { vec![self.sign(Action::StopWaiting)] } else { Vec::new() }
+        if self.half_closed { vec![self.sign_plain(Action::StopWaiting)] } else { Vec::new() }
     }
 
     fn deferred(&mut self) {
@@ -370,8 +483,10 @@ impl Pipeline {
         assert_ne!(op.stage, Stage::Held, "what has an outcome was sent");
         self.body_bytes -= op.body_bytes;
         self.blockers -= usize::from(op.may_wait);
+        self.bodies -= usize::from(op.brings_body);
         self.waiting = false;
-        reply_of(outcome).encode(&mut self.output);
+        let number = op.number;
+        self.push_reply(number, &reply_of(outcome));
     }
 
     /// Sends what was held, once the wait is over and all that was under way behind it is back.
@@ -389,30 +504,32 @@ impl Pipeline {
             let action = op.action.take().expect("a held op is kept");
             op.action = blocked.then(|| action.clone());
             blocked |= op.may_wait;
-            actions.push(action);
+            actions.push((op.number, action));
         }
-        actions.into_iter().map(|action| self.sign(action)).collect()
+        actions.into_iter().map(|(number, action)| self.sign(number, action)).collect()
     }
 
     fn settle_answers(&mut self, local: &LocalCounters) {
-        loop {
-            match self.pending.front() {
-                Some(Pending::Answer { reply, counts }) => {
+        let is_answer = |pending: &mut Pending| {
+            matches!(pending, Pending::Answer { .. } | Pending::RefusedPut { .. })
+        };
+        while let Some(answer) = self.pending.pop_front_if(is_answer) {
+            match answer {
+                Pending::Answer { number, reply, counts } => {
                     if let Some(name) = counts {
-                        local.count(*name);
+                        local.count(name);
                     }
-                    reply.encode(&mut self.output);
+                    self.push_reply(number, &reply);
                 }
-                Some(Pending::RefusedPut { reply }) => {
+                Pending::RefusedPut { number, reply } => {
                     local.count(CommandName::Put);
                     if !self.has_put && !std::mem::replace(&mut self.refused_producer, true) {
                         local.remember_refused_producer();
                     }
-                    reply.encode(&mut self.output);
+                    self.push_reply(number, &reply);
                 }
-                Some(Pending::Op(_) | Pending::Read(_)) | None => return,
+                Pending::Op(_) | Pending::Read { .. } => unreachable!("it is an answer"),
             }
-            self.pending.pop_front();
         }
     }
 }
@@ -422,39 +539,14 @@ fn may_wait(action: &Action) -> bool {
     matches!(action, Action::Reserve { .. } | Action::Kick { .. })
 }
 
+fn brings_body(action: &Action) -> bool {
+    matches!(action, Action::Reserve { .. } | Action::ReserveJob { .. })
+}
+
 fn body_bytes(action: &Action) -> usize {
     match action {
         Action::Put { body, .. } => body.len(),
         _ => 0,
-    }
-}
-
-fn reply_of(outcome: Outcome) -> Reply {
-    match outcome {
-        Outcome::Inserted { job }
-            if planted::is(Bug::RefusedButDone) && job.0.is_multiple_of(64) =>
-        {
-            Reply::OutOfMemory
-        }
-        Outcome::Inserted { job } => Reply::Inserted(job.0),
-        Outcome::Using { tube } => Reply::Using(tube),
-        Outcome::Watching { count } => Reply::Watching(count),
-        Outcome::NotIgnored => Reply::NotIgnored,
-        Outcome::Reserved { job, body } => Reply::Reserved { id: job.0, body: body.here() },
-        Outcome::TimedOut => Reply::TimedOut,
-        Outcome::DeadlineSoon => Reply::DeadlineSoon,
-        Outcome::Deleted => Reply::Deleted,
-        Outcome::Released => Reply::Released,
-        Outcome::Buried => Reply::Buried,
-        Outcome::Touched => Reply::Touched,
-        Outcome::Kicked { count } => Reply::Kicked(count),
-        Outcome::JobKicked => Reply::JobKicked,
-        Outcome::Paused => Reply::Paused,
-        Outcome::NotFound => Reply::NotFound,
-        Outcome::OutOfMemory => Reply::OutOfMemory,
-        Outcome::Waiting | Outcome::Deferred => {
-            unreachable!("neither ends a command")
-        }
     }
 }
 

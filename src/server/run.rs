@@ -11,13 +11,14 @@ use super::door::Door;
 use super::facts::MemberFacts;
 use super::hub::Hub;
 use super::listener::{BindError, Bound};
-use super::slots::{Slots, raise_open_files_limit};
+use super::slots::Slots;
 use super::waiting;
 use crate::admin::AdminSocket;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ClusterConfig, Config};
 use crate::link::{MemberPort, Secret, SecretError};
 use crate::memory::Memory;
+use crate::open_files;
 use crate::raft::{
     CheckpointLimits, Durability, Ended, FIRST_MEMBER, Meeting, Node, OpenOptions, Opened,
     Standing, StartError,
@@ -94,7 +95,7 @@ impl From<Ended> for RunError {
 ///
 /// [`RunError`]; nothing acknowledged is lost by any of them.
 pub fn run(config: Config) -> Result<(), RunError> {
-    raise_open_files_limit();
+    open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

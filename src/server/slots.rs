@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 
 use crate::config::Config;
 use crate::link::HANDSHAKES_MAX;
+use crate::open_files;
 use crate::storage::runs::OPEN_FILES_MAX;
 
 /// Standard streams, the runtime, signals, the listener, and what is opened for a moment.
@@ -58,11 +58,11 @@ impl Slots {
     /// Slots of a server with these settings. Says so in the log when they are few.
     pub(super) fn of(config: &Config) -> Arc<Self> {
         let slots = Self::new(reserved(config.data_dir.is_some(), config.cluster.is_some()));
-        let room = slots.room(open_files_max());
+        let room = slots.room(open_files::limit());
         if room < SLOTS_FEW {
             tracing::warn!(
                 target: "beanpole",
-                open_files = open_files_max(),
+                open_files = open_files::limit(),
                 reserved = slots.reserved,
                 "there is room for {room} connections: raise the limit of open files (ulimit -n)"
             );
@@ -74,7 +74,7 @@ impl Slots {
     pub(super) async fn take(self: &Arc<Self>) -> Slot {
         loop {
             // Asked for each time: it may be changed from outside.
-            let room = self.room(open_files_max());
+            let room = self.room(open_files::limit());
             let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
                 (taken < room).then_some(taken + 1)
             });
@@ -103,19 +103,6 @@ impl Drop for Slot {
         told.store(false, Ordering::Relaxed);
         freed.notify_one();
     }
-}
-
-/// Raises the soft limit of open files to the hard one: every client needs one.
-pub(super) fn raise_open_files_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays as it is");
-    }
-}
-
-fn open_files_max() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Descriptors that are not for clients. A snapshot that is received has run files of its own.

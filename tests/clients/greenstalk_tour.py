@@ -1,6 +1,6 @@
 """A tour of a server with greenstalk: every method of its client, binary bodies included.
 
-Usage: greenstalk_tour.py PORT
+Usage: greenstalk_tour.py PORT [MEMBERS]
 """
 
 import sys
@@ -8,6 +8,8 @@ import sys
 import greenstalk
 
 ADDRESS = ("127.0.0.1", int(sys.argv[1]))
+# How many members are behind the port: each counts for itself what it refuses.
+MEMBERS = int(sys.argv[2]) if len(sys.argv) > 2 else 1
 EVERY_BYTE = bytes(range(256)) + b"\r\n" + bytes(range(256))
 
 
@@ -83,8 +85,9 @@ def tubes_are_used_watched_and_paused():
         assert {"default", "one", "two"} <= set(queue.tubes())
         queue.use("two")
         queue.put("late")
-        queue.pause_tube("two", 1)
+        queue.pause_tube("two", 1000)
         expect(greenstalk.TimedOutError, queue.reserve, timeout=0)
+        queue.pause_tube("two", 0)
         queue.delete(queue.reserve(timeout=10))
         expect(greenstalk.NotFoundError, queue.pause_tube, "nowhere", 1)
 
@@ -99,7 +102,8 @@ def deadlines_are_announced():
 def the_server_tells_of_itself():
     with greenstalk.Client(ADDRESS) as queue:
         stats = queue.stats()
-        assert stats["cmd-put"] == stats["total-jobs"] + 1, stats
+        refused = stats["cmd-put"] - stats["total-jobs"]
+        assert refused == 1 or (MEMBERS > 1 and refused == 0), stats
         assert stats["current-jobs-ready"] == 0, stats
         assert len(stats) == 51, len(stats)
 

@@ -27,3 +27,4 @@ mod pipeline_tests;
 mod restore_tests;
 mod scene;
 mod start_tests;
+mod time_tests;

@@ -19,6 +19,34 @@ const COUNTERS_OF_A_MEMBER: [&str; 5] =
     ["cmd-peek", "cmd-stats", "cmd-list", "current-connections", "total-connections"];
 /// Steps that only a server without a log can take: a cluster always has one.
 const ONLY_WITHOUT_A_LOG: [&str; 2] = ["| file: 0", "| binlog-current-index: 0"];
+/// Sections that cannot hold for an agent.
+pub(super) const NOT_FOR_AN_AGENT: [(&str, NotForAnAgent); 5] = [
+    (
+        "stats.txt: a pause of a tube whose name is too long or begins with a dash counts",
+        NotForAnAgent::AnswersItself,
+    ),
+    (
+        "stats.txt: a put counts even if its body is refused, and with garbage behind its size",
+        NotForAnAgent::AnswersItself,
+    ),
+    (
+        "stats.txt: a put that is refused for its size or its form makes no producer",
+        NotForAnAgent::AnswersItself,
+    ),
+    ("stats.txt: a connection is a producer from its first put on", NotForAnAgent::SaysNothing),
+    ("stats.txt: connections are counted as they come and go", NotForAnAgent::SaysNothing),
+];
+
+/// Why a section cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotForAnAgent {
+    /// What is no command, or has too much of a body, the agent answers: no member hears of it, and
+    /// counts it. To send a body on that is refused would be a waste, and one above what a trunk
+    /// carries cannot be sent.
+    AnswersItself,
+    /// A connection that has said nothing has no session, and no member knows of it: it costs nothing.
+    SaysNothing,
+}
 
 /// Runs one section.
 ///
@@ -53,9 +81,11 @@ pub(super) fn run(section: &Section, contender: Contender) -> Result<(), String>
 
 /// Whether a section can hold for a contender at all.
 pub(super) fn is_meant_for(section: &Section, contender: Contender) -> bool {
+    let is_excluded = NOT_FOR_AN_AGENT.iter().any(|(name, _)| *name == section.name);
     let wants_no_log = |step: &Step| ONLY_WITHOUT_A_LOG.iter().any(|end| step.text.ends_with(end));
     section.only.is_none_or(|only| only == contender.target())
-        && (contender != Contender::Three || !section.steps.iter().any(wants_no_log))
+        && (!contender.is_cluster() || !section.steps.iter().any(wants_no_log))
+        && (contender != Contender::Agent || !is_excluded)
 }
 
 /// Whether a section looks at what each member of a cluster counts for itself: then all its
@@ -103,8 +133,10 @@ impl Conversation {
 
     fn on(&mut self, connection: u32, deed: &Deed) -> Result<(), String> {
         let (host, is_spread) = (&mut self.host, self.is_spread);
-        let number = if is_spread { connection as usize } else { 0 };
-        let client = self.clients.entry(connection).or_insert_with(|| host.connect(number));
+        let client = self.clients.entry(connection).or_insert_with(|| match is_spread {
+            true => host.connect(connection as usize),
+            false => host.connect_to_first(),
+        });
         match deed {
             Deed::Connect => Ok(()),
             Deed::Send(bytes) => client.send(bytes).map_err(|error| error.to_string()),

@@ -36,6 +36,21 @@ fn transcripts_hold_for_three_members() {
 }
 
 #[test]
+fn transcripts_hold_for_an_agent() {
+    run_all(Contender::Agent);
+}
+
+#[test]
+fn what_is_left_out_for_an_agent_is_there_for_others() {
+    let sections = read_all();
+    for (name, why) in runner::NOT_FOR_AN_AGENT {
+        let found = sections.iter().find(|section| section.name == name);
+        let section = found.unwrap_or_else(|| panic!("no section is called {name}: {why:?}"));
+        assert!(runner::is_meant_for(section, Contender::Three), "{name}");
+    }
+}
+
+#[test]
 fn a_wrong_transcript_is_caught_at_its_line() {
     if Target::Beanstalkd.program().is_none() {
         return left_out("the check of the transcript runner: beanstalkd is not installed");
@@ -60,8 +75,7 @@ fn a_wrong_transcript_is_caught_at_its_line() {
 
 fn run_all(contender: Contender) {
     let _alone = alone();
-    let is_cluster = contender == Contender::Three;
-    let at_once = if is_cluster { CLUSTERS_AT_ONCE } else { SECTIONS_AT_ONCE };
+    let at_once = if contender.is_cluster() { CLUSTERS_AT_ONCE } else { SECTIONS_AT_ONCE };
     let wanted = std::env::var("BEANPOLE_TRANSCRIPT").unwrap_or_default();
     let mut sections = read_all();
     sections.retain(|section| {

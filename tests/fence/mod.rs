@@ -59,6 +59,9 @@ fn a_breach_of_each_rule_is_noticed() {
         ("src/raft/node.rs", "use crate::server::Address;"),
         ("src/config/mod.rs", "use crate::admin::ask;"),
         ("src/demo/watch.rs", "use crate::raft::Node;"),
+        ("src/client/trunk.rs", "use crate::link::Link;"),
+        ("src/agent/listener.rs", "use crate::server::run;"),
+        ("src/server/run.rs", "use crate::client::Client;"),
         ("protocol/src/line.rs", "use beanpole::queue::JobId;"),
         ("src/server/run.rs", "use openraft::Raft;"),
         ("src/storage/disk.rs", "fn f() { sled::open(\"x\") }"),
@@ -97,6 +100,7 @@ fn what_is_allowed_is_not_taken_for_a_breach() {
         ("src/raft/node.rs", "use crate::{queue::Batch, storage::wal::Wal};\nuse openraft::Raft;"),
         ("src/raft/transport.rs", "use crate::link::dial;"),
         ("src/link/refusals.rs", "use crate::clock::Clock;"),
+        ("src/client/pace.rs", "use crate::random;"),
         ("src/server/listener.rs", "fn f() { rustix::fs::unlink(path) }"),
         ("src/server/run.rs", "fn f<'a>(x: &'a str) -> char { '\"' } // openraft"),
     ];

@@ -101,6 +101,13 @@ impl History {
         moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
+    /// How long the slowest write took of those that ended between two moments, whoever's it was.
+    pub(crate) fn slowest_write(&self, from: Duration, to: Duration) -> Duration {
+        let writes = self.events.iter().filter(|event| is_write(event));
+        let ended = writes.filter(|event| (from..to).contains(&event.ended));
+        ended.map(|event| event.ended - event.begun).max().unwrap_or_default()
+    }
+
     /// Holds everything against the promises. All jobs must have been drained: a job that was put
     /// and never deleted is lost. `ttr` is that of all jobs.
     pub(crate) fn judge(&self, ttr: Duration) -> Verdict {

@@ -4,6 +4,7 @@
 //!
 //! Nothing here uses beanpole's own code, so that a mistake there cannot hide itself.
 
+mod agent;
 mod alone;
 mod cluster;
 mod history;
@@ -13,9 +14,10 @@ mod server;
 mod time;
 mod traffic;
 
+pub(crate) use agent::{agent_before, agent_before_one};
 pub(crate) use alone::alone;
 pub(crate) use beanpole_chaos::testbed::{
-    Client, Cluster, ClusterOptions, LoopDisk, MemoryGroup, PATIENCE, Random,
+    Agent, Client, Cluster, ClusterOptions, LoopDisk, MemoryGroup, PATIENCE, Random,
 };
 pub(crate) use cluster::{cluster_command, cluster_of, cluster_options};
 pub(crate) use history::{Event, History, Verdict, What};

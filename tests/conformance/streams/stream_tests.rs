@@ -33,13 +33,12 @@ fn beanpole_answers_random_streams_as_beanstalkd_does() {
 
 #[test]
 fn three_members_answer_random_streams_as_beanstalkd_does() {
-    if Target::Beanstalkd.program().is_none() {
-        return left_out("random streams on a cluster: beanstalkd is not installed");
-    }
-    let flags = size_flags(BODY_SIZE_MAX);
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let contenders = [(BEANSTALKD, &flags[..]), (Contender::Three, &flags[..])];
-    compare_streams(contenders, CLUSTER_STREAMS);
+    compare_cluster(Contender::Three);
+}
+
+#[test]
+fn an_agent_answers_random_streams_as_beanstalkd_does() {
+    compare_cluster(Contender::Agent);
 }
 
 #[test]
@@ -71,6 +70,15 @@ fn size_flags(body_size_max: u64) -> Vec<String> {
     vec!["-z".to_owned(), body_size_max.to_string()]
 }
 
+fn compare_cluster(contender: Contender) {
+    if Target::Beanstalkd.program().is_none() {
+        return left_out("random streams on a cluster: beanstalkd is not installed");
+    }
+    let flags = size_flags(BODY_SIZE_MAX);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    compare_streams([(BEANSTALKD, &flags), (contender, &flags)], CLUSTER_STREAMS);
+}
+
 fn compare_streams(contenders: [Flagged<'_>; 2], streams: u64) {
     let _alone = alone();
     let first = number_from_environment("BEANPOLE_SEED").unwrap_or_else(Random::fresh_seed);
@@ -93,7 +101,7 @@ fn compare_streams(contenders: [Flagged<'_>; 2], streams: u64) {
 fn run_stream(contenders: [Flagged<'_>; 2], seed: u64) -> Result<(), String> {
     let mut generator = Generator::new(seed);
     let connection_count = generator.connection_count();
-    let has_cluster = contenders.iter().any(|&(contender, _)| contender == Contender::Three);
+    let has_cluster = contenders.iter().any(|&(contender, _)| contender.is_cluster());
     let mut stream = Stream {
         sides: contenders.map(|(contender, flags)| Side::start(contender, flags, connection_count)),
         contenders: contenders.map(|(contender, _)| contender.name()),
