@@ -1,35 +1,65 @@
 //! Judges a history that is in a file, and prints what comes of it.
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 
-use crate::history::{History, Record};
-use crate::invariants::{self, Finding, Invariant, Standing, Violation};
+use crate::history::{FaultState, History, Record};
+use crate::invariants::{self, Exercise, Finding, Invariant, Standing, Violation};
+use crate::report;
 
 /// Records of one violation that are printed.
 const RECORDS_MAX: usize = 40;
 
+/// What a run has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every promise was held against what happened, and none was broken.
+    Passed,
+    /// A promise was broken, or could not be held against anything.
+    Failed,
+    /// Something that was asked for could not be done on this machine. Never a pass.
+    Skipped,
+}
+
 /// Reads the history in `path`, prints a table of all promises and the first violation of each that
-/// was broken, and tells whether it passes.
+/// was broken, and what all in all it shows. With `report`, writes that and its picture there.
 ///
 /// # Errors
 ///
-/// The history cannot be read, or `out` not written to.
-pub fn check(path: &Path, out: &mut dyn Write) -> anyhow::Result<bool> {
+/// The history cannot be read, or something not written.
+pub fn check(path: &Path, report: Option<&Path>, out: &mut dyn Write) -> Result<Verdict> {
     let history = History::read(path)?;
     let findings = invariants::judge(&history);
-    let passed = print(&history, &findings, out).context("the findings cannot be printed")?;
-    Ok(passed)
+    let is_kept = print(&history, &findings, out).context("the findings cannot be printed")?;
+    let missing = history.faults.iter().filter(|fault| fault.state != FaultState::Installed);
+    for fault in missing.clone() {
+        writeln!(out, "left out: {} of {}: {}", fault.name, fault.target, fault.note)?;
+    }
+    let verdict = match (is_kept, missing.count()) {
+        (false, _) => Verdict::Failed,
+        (true, 0) => Verdict::Passed,
+        (true, _) => Verdict::Skipped,
+    };
+    if verdict == Verdict::Skipped {
+        writeln!(out, "\nskipped, which is no pass")?;
+    }
+    if let Some(folder) = report {
+        fs::create_dir_all(folder)?;
+        let page = folder.join("report.html");
+        report::write_html(&page, &history, &findings, verdict == Verdict::Passed)?;
+        report::write_svg(&folder.join("timeline.svg"), &history)?;
+        writeln!(out, "\nreport: {}", page.display())?;
+    }
+    writeln!(out, "history: {}", path.display())?;
+    writeln!(out, "again: {}", history.head.command)?;
+    Ok(verdict)
 }
 
 /// Prints findings; tells whether they pass.
-///
-/// # Errors
-///
-/// `out` cannot be written to.
-pub fn print(
+fn print(
     history: &History,
     findings: &[(Invariant, Finding)],
     out: &mut dyn Write,
@@ -53,6 +83,7 @@ pub fn print(
         }
     }
     let verdict = invariants::verdict(history, findings);
+    print_coverage(&verdict.coverage, out)?;
     let names = |names: &[&str]| names.join(", ");
     writeln!(out)?;
     if !verdict.broken.is_empty() {
@@ -61,8 +92,20 @@ pub fn print(
     if !verdict.untested.is_empty() {
         writeln!(out, "not put to the test: {}", names(&verdict.untested))?;
     }
+    for exercise in verdict.lacking() {
+        writeln!(out, "not exercised: {}", exercise.what)?;
+    }
     writeln!(out, "{}", if verdict.is_pass() { "passed" } else { "not passed" })?;
     Ok(verdict.is_pass())
+}
+
+fn print_coverage(coverage: &[Exercise], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "\n{:55} {:>10} {:>8}", "what this run has exercised", "count", "at least")?;
+    for Exercise { what, count, least } in coverage {
+        let least = if *least == 0 { "-".to_owned() } else { least.to_string() };
+        writeln!(out, "{what:55} {count:>10} {least:>8}")?;
+    }
+    Ok(())
 }
 
 fn words(standing: Standing) -> &'static str {
@@ -104,7 +147,7 @@ fn print_record(place: usize, record: &Record, out: &mut dyn Write) -> std::io::
 mod tests {
     use std::sync::mpsc::sync_channel;
 
-    use super::check;
+    use super::{Verdict, check};
     use crate::clock::Moment;
     use crate::history::{self, Body, Command, Head, Line, Outcome, Record, Reply};
 
@@ -126,9 +169,10 @@ mod tests {
         let path = directory.path().join("history");
         let (sender, receiver) = sync_channel(9);
         let body = Body { key: 5, bytes: 64, is_intact: true };
-        let put = Command::Put { tube: "t".into(), priority: 0, delay: 0, ttr: 5, body };
+        let put =
+            Command::Put { tube: "t".into(), priority: 0, delay: 0, ttr: 5, body, under: None };
         let lines = [
-            Line::Head(Head { format: 1, members: 1, seed: 77, ..Head::default() }),
+            Line::Head(Head { format: history::FORMAT, members: 1, seed: 77, ..Head::default() }),
             record(10, put, Reply::Inserted { id: 1 }),
             record(20, Command::Delete { id: 1 }, Reply::Deleted),
             record(30, Command::Peek { id: 1 }, Reply::Found { id: 1, body }),
@@ -137,9 +181,14 @@ mod tests {
         drop(sender);
         history::write(&path, receiver).expect("it is written");
         let mut out = Vec::new();
-        assert!(!check(&path, &mut out).expect("it can be read"));
+        let report = directory.path().join("report");
+        let verdict = check(&path, Some(&report), &mut out).expect("it can be read");
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(report.join("report.html").is_file() && report.join("timeline.svg").is_file());
         let text = String::from_utf8(out).expect("text");
-        for part in ["seed 77", "Q2 is broken: job 1", "Found", "NOT TESTED", "not passed"] {
+        for part in
+            ["seed 77", "Q2 is broken: job 1", "Found", "NOT TESTED", "has exercised", "not passed"]
+        {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }

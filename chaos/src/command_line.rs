@@ -4,13 +4,13 @@ use std::io::stdout;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 
-use crate::check;
+use crate::check::{self, Verdict};
 use crate::faults::Kind;
 use crate::program::{Build, program};
-use crate::runs::{self, Live, Mix, Verdict};
+use crate::runs::{self, Live, Mix, Via};
 use crate::testbed::Random;
 
 /// How long each kind of run takes unless that is said, in seconds.
@@ -18,6 +18,8 @@ const LIVE_SECONDS: u64 = 120;
 const STANDARD_SECONDS: u64 = 900;
 const SOAK_SECONDS: u64 = 4 * 3600;
 const BEANSTALKD_SECONDS: u64 = 60;
+/// How many members there are after growth.
+const GROWN: u8 = 3;
 
 /// Drives real members through faults and proves that nothing was lost.
 ///
@@ -34,7 +36,7 @@ pub struct CommandLine {
 enum Ask {
     /// Faults for a while, as many as fit, but each at least once.
     Live {
-        /// How many members, at the beginning.
+        /// How many members. With the fault `grow` it is three, of which one is there at the beginning.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
         members: u8,
         #[command(flatten)]
@@ -64,6 +66,9 @@ enum Ask {
     Planted {
         /// Which; all if none is named.
         bugs: Vec<String>,
+        /// The same runs with a server that has no bug: then nothing may be caught.
+        #[arg(long)]
+        sound: bool,
         #[command(flatten)]
         course: Course,
     },
@@ -73,7 +78,17 @@ enum Ask {
     Check {
         /// The file.
         history: PathBuf,
+        /// Where a report and its picture go.
+        #[arg(long)]
+        report: Option<PathBuf>,
     },
+}
+
+impl CommandLine {
+    /// Whether processes are started and things are broken: not where something is only told.
+    pub fn is_a_run(&self) -> bool {
+        !matches!(self.ask, Ask::Faults | Ask::Check { .. })
+    }
 }
 
 /// What is common to all runs.
@@ -88,6 +103,9 @@ struct Course {
     /// Which faults not, though `all` were asked for.
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// What clients speak to.
+    #[arg(long, value_enum, default_value_t = Via::Members)]
+    via: Via,
     /// Where all that is random comes from [default: another one each time].
     #[arg(long)]
     seed: Option<u64>,
@@ -113,18 +131,18 @@ pub fn run(asked: &CommandLine) -> Result<Verdict> {
         Ask::Soak { course } => course.live(3, SOAK_SECONDS, Mix::AloneThenPairs),
         Ask::Patterns { course } => runs::patterns(&course.options(3, 0, Mix::Alone)?),
         Ask::Beanstalkd { course } => {
+            ensure!(course.via == Via::Members, "an agent speaks to members of a cluster only");
             let program = PathBuf::from("beanstalkd");
             runs::beanstalkd(&course.options_for(program, 1, BEANSTALKD_SECONDS, Mix::Alone)?)
         }
-        Ask::Planted { bugs, course } => {
+        Ask::Planted { bugs, sound, course } => {
             let course = Course { planted: Some(String::new()), ..course.clone() };
-            runs::planted(&course.options(3, LIVE_SECONDS, Mix::Alone)?, bugs)
+            runs::planted(&course.options(3, LIVE_SECONDS, Mix::Alone)?, bugs, *sound)
         }
         Ask::Faults => Ok(runs::list_faults(&mut stdout().lock())?),
-        Ask::Check { history } => match check::check(history, &mut stdout().lock())? {
-            true => Ok(Verdict::Passed),
-            false => Ok(Verdict::Failed),
-        },
+        Ask::Check { history, report } => {
+            check::check(history, report.as_deref(), &mut stdout().lock())
+        }
     }
 }
 
@@ -141,11 +159,14 @@ impl Course {
     fn options_for(&self, program: PathBuf, members: u8, seconds: u64, mix: Mix) -> Result<Live> {
         let seed = self.seed.unwrap_or_else(Random::fresh_seed);
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("target/chaos/{seed}")));
+        let kinds = self.kinds(members)?;
         Ok(Live {
-            members,
+            members: if kinds.contains(&Kind::Grow) { GROWN } else { members },
+            via: self.via,
             time: Duration::from_secs(self.seconds.unwrap_or(seconds)),
-            kinds: self.kinds(members)?,
+            kinds,
             mix,
+            has_bursts: false,
             seed,
             program,
             planted: self.planted.clone(),
@@ -173,13 +194,12 @@ impl Course {
 /// Whether a cluster of so many can have such a fault.
 fn suits(kind: Kind, members: u8) -> bool {
     match kind {
-        Kind::Grow => members == 1,
         Kind::CutOneWay | Kind::CutTwoWays | Kind::Isolate | Kind::Delay | Kind::Loss => {
             members > 1
         }
-        Kind::FlipLog | Kind::FlipRun | Kind::FlipCheckpoint => members > 1,
+        Kind::FlipRun => members > 1,
         Kind::Transfer | Kind::Replace => members > 1,
-        Kind::CutPattern => members == 3,
+        Kind::CutPattern | Kind::Grow => members == 3,
         _ => true,
     }
 }

@@ -2,11 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use beanpole_chaos::faults::{Kind, Plan, Target};
 
 use super::scene::{DISK_BYTES, cluster_for, hurt, only, suffer, suffer_in, suffer_plainly};
-use crate::support::{ClusterOptions, PATIENCE, alone, cluster_options};
+use crate::support::{
+    ClusterOptions, PATIENCE, agent_before, alone, cluster_of, cluster_options, now,
+};
+
+/// How long a disk hangs: what is on its way to it when that begins is answered yet.
+const HANGS_FOR: Duration = Duration::from_secs(2);
+/// How long a client of an agent waits for another member at most, on a busy machine.
+const MOVED_WITHIN: Duration = Duration::from_secs(3);
 
 fn with_disks() -> ClusterOptions {
     ClusterOptions { disk_size: Some(DISK_BYTES), ..cluster_options() }
@@ -56,6 +64,35 @@ fn a_leader_whose_sync_fails_ends_and_comes_back() {
 }
 
 #[test]
+fn who_speaks_to_an_agent_goes_on_when_a_disk_hangs() {
+    let _alone = alone();
+    let Some(mut cluster) = cluster_for(Kind::HungDisk, cluster_options()) else { return };
+    let agent = agent_before(&cluster);
+    // Some at each member.
+    let mut clients: Vec<_> = (0..9).map(|_| agent.client()).collect();
+    let mut longest_put = || {
+        let end = now() + HANGS_FOR;
+        let mut longest = Duration::ZERO;
+        while now() < end {
+            for client in &mut clients {
+                let began = now();
+                let put = client.put("0 0 60", b"x").expect("another member serves");
+                assert!(put.starts_with("INSERTED "), "{put}");
+                longest = longest.max(now() - began);
+            }
+        }
+        longest
+    };
+    longest_put();
+    let plan = Plan { kind: Kind::HungDisk, target: Target::Follower };
+    suffer_in(&mut cluster, plan, |_, _| {
+        let longest = longest_put();
+        eprintln!("a disk hangs: a pause of {longest:?}");
+        assert!(longest < MOVED_WITHIN, "{longest:?}");
+    });
+}
+
+#[test]
 fn a_leader_whose_disk_hangs_hands_over() {
     let _alone = alone();
     suffer_plainly(Kind::HungDisk, Target::Leader, |cluster, installed| {
@@ -94,4 +131,26 @@ fn a_member_with_a_flipped_bit_in_its_log_serves_or_is_replaced() {
     suffer_plainly(Kind::FlipLog, Target::Follower, |_, installed| {
         assert!(installed.note.starts_with("log-"), "{}", installed.note);
     });
+}
+
+#[test]
+fn a_single_member_with_a_flipped_bit_in_its_log_loses_nothing() {
+    let _alone = alone();
+    let mut cluster = cluster_of(1);
+    let mut client = cluster.client(0);
+    let ids: Vec<String> = (0..50)
+        .map(|_| {
+            let put = client.put("0 0 60", b"kept").expect("the member serves");
+            put.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("put: {put}")).to_owned()
+        })
+        .collect();
+    let plan = Plan { kind: Kind::FlipLog, target: Target::One(0) };
+    suffer_in(&mut cluster, plan, |_, installed| {
+        assert!(installed.note.starts_with("log-"), "{}", installed.note);
+    });
+    let mut client = cluster.client(0);
+    for id in ids {
+        let found = client.ask(&format!("peek {id}"));
+        assert_eq!(found.ok(), Some(format!("FOUND {id} 4\r\nkept")), "{}", cluster.log(0));
+    }
 }

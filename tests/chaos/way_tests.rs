@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use beanpole_chaos::faults::{
-    FaultError, Installed, Kind, Plan, Target, install, patterns, recover,
+    FaultError, Installed, Kind, Plan, Target, heal_all, install, patterns, recover,
 };
 
 use super::scene::{cluster_for, expect_service, only, suffer, suffer_in};
@@ -65,9 +65,14 @@ fn a_slow_way_makes_a_put_take_longer() {
         let leader = cluster.leader();
         let mut client = cluster.client(leader);
         let began = now();
-        let put = client.put("0 0 60", b"x").expect("the member serves");
+        let put = client.put("0 0 60", b"x");
         let took = now() - began;
-        assert!(put.starts_with("INSERTED "), "{put}");
+        // Of the slower ways no more is promised than that nothing is lost: where an answer takes as
+        // long as an election, there may be no leader.
+        if installed.note.starts_with("20 ms") || put.is_ok() {
+            let put = put.expect("the member serves");
+            assert!(put.starts_with("INSERTED "), "{put}");
+        }
         assert!(took > Duration::from_millis(40), "{took:?}: {}", installed.note);
     });
 }
@@ -117,17 +122,41 @@ fn faults_that_overlap_are_taken_back_each_by_itself() {
         let installed = install(&Plan { kind, target }, cluster, &mut random);
         installed.unwrap_or_else(|why| panic!("{kind}: {why}"))
     };
-    let isolated = install(&mut cluster, Kind::Isolate, Target::One(0));
-    let all = install(&mut cluster, Kind::CutPattern, Target::Ways(63));
-    let killed = install(&mut cluster, Kind::Kill, Target::One(0));
+    let mut isolated = install(&mut cluster, Kind::Isolate, Target::One(0));
+    let mut all = install(&mut cluster, Kind::CutPattern, Target::Ways(63));
+    let mut killed = install(&mut cluster, Kind::Kill, Target::One(0));
     cluster.wait_for("all to refuse clients", PATIENCE, |it| (0..3).all(|at| it.refuses(at)));
     all.take_back(&mut cluster).unwrap_or_else(|why| panic!("{why}"));
     cluster.wait_for("two to serve", PATIENCE, |it| (1..3).all(|at| it.serves(at)));
     // Started again, but still alone.
     assert!(cluster.is_running(0) && !cluster.serves(0));
-    for fault in [killed, isolated] {
+    for fault in [&mut killed, &mut isolated] {
         fault.take_back(&mut cluster).unwrap_or_else(|why| panic!("{why}"));
     }
+    expect_service(&mut cluster);
+}
+
+#[test]
+fn faults_that_keep_each_other_from_healing_are_healed_together() {
+    let _alone = alone();
+    let Some(mut cluster) = cluster_for(Kind::Isolate, cabled()) else { return };
+    let mut random = Random::new(1);
+    let mut faults = Vec::new();
+    // What is killed last is started first, and cannot serve until it is heard again; what is flipped
+    // is down, and refuses to start, or not.
+    for (kind, target) in [
+        (Kind::FlipLog, Target::One(0)),
+        (Kind::Isolate, Target::One(0)),
+        (Kind::Kill, Target::Two),
+        (Kind::Freeze, Target::All),
+    ] {
+        let installed = install(&Plan { kind, target }, &mut cluster, &mut random);
+        faults.push(installed.unwrap_or_else(|why| panic!("{kind}: {why}")));
+    }
+    let hindered = Plan { kind: Kind::HungDisk, target: Target::All };
+    let hindered = install(&hindered, &mut cluster, &mut random);
+    assert!(matches!(hindered, Err(FaultError::Hindered(_))), "{hindered:?}");
+    heal_all(&mut faults, &mut cluster).unwrap_or_else(|why| panic!("{why}"));
     expect_service(&mut cluster);
 }
 

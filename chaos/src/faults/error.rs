@@ -8,6 +8,10 @@ pub enum FaultError {
     /// The fault is left out: nothing was done.
     #[error("left out: {0}")]
     Missing(String),
+    /// The fault is left out, because of how the members are, which may be due to another fault:
+    /// nothing was done.
+    #[error("hindered: {0}")]
+    Hindered(String),
     /// It was begun, and nobody knows whether it is there.
     #[error("it did not take: {0}")]
     NotTaken(String),
@@ -20,6 +24,11 @@ impl FaultError {
     /// What is missing, in words of whoever found out.
     pub(super) fn missing(why: impl Into<String>) -> Self {
         Self::Missing(why.into())
+    }
+
+    /// What hinders it.
+    pub(super) fn hindered(why: impl Into<String>) -> Self {
+        Self::Hindered(why.into())
     }
 
     /// Why it did not take.

@@ -1,6 +1,6 @@
 //! SIGSTOP: a process that keeps its sockets and says nothing.
 
-use super::{FaultError, Installed, Scene, require_running};
+use super::{FaultError, Installed, Scene, hurting};
 use crate::testbed::{Cluster, Random};
 
 pub(super) fn install(
@@ -8,12 +8,15 @@ pub(super) fn install(
     cluster: &mut Cluster,
     _: &mut Random,
 ) -> Result<Installed, FaultError> {
-    for &member in &scene.members {
-        require_running(cluster, member)?;
+    let mut members = scene.members.clone();
+    members.retain(|&member| cluster.is_running(member));
+    if members.is_empty() {
+        return Err(FaultError::hindered("nobody runs"));
+    }
+    for &member in &members {
         cluster.freeze(member);
     }
-    let members = scene.members.clone();
-    Ok(scene.installed("stopped", move |cluster| {
+    Ok(hurting(&members.clone(), "stopped", move |cluster| {
         for &member in &members {
             cluster.thaw_if_frozen(member);
         }

@@ -1,4 +1,4 @@
-//! A disk without room: somebody else has taken all of it.
+//! A disk without room: somebody else has taken all of it, and takes whatever becomes free.
 
 use super::{FaultError, Installed, Scene};
 use crate::testbed::{Cluster, Random};
@@ -10,7 +10,7 @@ pub(super) fn install(
 ) -> Result<Installed, FaultError> {
     scene.require_disks(cluster)?;
     for &member in &scene.members {
-        let filled = cluster.disk(member).and_then(|disk| disk.fill());
+        let filled = cluster.disk(member).and_then(|disk| disk.keep_full());
         filled.map_err(FaultError::not_taken)?;
     }
     let members = scene.members.clone();

@@ -113,13 +113,13 @@ impl Kind {
             Self::Loss => "a part of what members send to each other is lost",
             Self::Reset => "all TCP connections of a member are reset, three times",
             Self::PowerLoss => "the file system goes down with all that was not synced, SIGKILL",
-            Self::FailedSync => "one sync of the log fails with EIO",
+            Self::FailedSync => "syncs of the log fail with EIO, which ends the member",
             Self::HungDisk => "syncs of the log do not end",
             Self::SlowDisk => "syncs of the log take longer",
             Self::FullDisk => "the disk has no room left",
-            Self::FlipLog => "one bit of a segment of the log changes while its member is down",
-            Self::FlipRun => "one bit of a file of cold jobs changes while its member is down",
-            Self::FlipCheckpoint => "one bit of a checkpoint changes while its member is down",
+            Self::FlipLog => "one bit of a segment of the log changes",
+            Self::FlipRun => "one bit of a file of cold jobs changes",
+            Self::FlipCheckpoint => "one bit of a checkpoint changes",
             Self::OomKill => "the kernel kills a member for the limit of its memory group",
             Self::ClockJump => "the wall clock jumps by up to an hour, either way",
             Self::Transfer => "another member is asked to lead",
@@ -142,6 +142,34 @@ impl Kind {
             Self::CutOneWay | Self::CutTwoWays | Self::Isolate => ONE,
             Self::FailedSync | Self::HungDisk | Self::SlowDisk | Self::OomKill => ONE,
         }
+    }
+
+    /// Both, in the order in which they can be on together; `None` when they cannot.
+    pub fn beside(self, other: Self) -> Option<[Self; 2]> {
+        let both = |is_such: fn(Self) -> bool| is_such(self) && is_such(other);
+        // Two members that lose what they have are the end of what was acknowledged; and all ways
+        // of a cluster that are slow or lossy are alike.
+        if self == other || both(Self::loses_what_was_kept) || both(Self::is_of_slow_ways) {
+            return None;
+        }
+        let is_in_order = self.needs_working_members() || !other.needs_working_members();
+        Some(if is_in_order { [self, other] } else { [other, self] })
+    }
+
+    /// Whether a member may lose what it has acknowledged.
+    fn loses_what_was_kept(self) -> bool {
+        matches!(self, Self::FlipLog | Self::FlipRun | Self::FlipCheckpoint | Self::Replace)
+    }
+
+    fn is_of_slow_ways(self) -> bool {
+        matches!(self, Self::Delay | Self::Loss)
+    }
+
+    /// Whether members take part in it, so that it must come before what keeps them from that.
+    fn needs_working_members(self) -> bool {
+        let takes_part =
+            matches!(self, Self::Terminate | Self::Transfer | Self::Grow | Self::FailedSync);
+        takes_part || self.loses_what_was_kept()
     }
 
     /// The kind of this name.
@@ -173,5 +201,18 @@ mod tests {
         let all: BTreeSet<Kind> = Kind::ALL.into_iter().collect();
         assert_eq!(all.len(), Kind::ALL.len());
         assert_eq!(Kind::named("no such fault"), None);
+    }
+
+    #[test]
+    fn two_that_lose_what_was_kept_are_never_on_together_and_what_needs_members_comes_first() {
+        assert_eq!(Kind::FlipLog.beside(Kind::Replace), None);
+        assert_eq!(Kind::Loss.beside(Kind::Delay), None);
+        assert_eq!(Kind::Kill.beside(Kind::Kill), None);
+        let in_order = Some([Kind::Transfer, Kind::Kill]);
+        assert_eq!(Kind::Transfer.beside(Kind::Kill), in_order);
+        assert_eq!(Kind::Kill.beside(Kind::Transfer), in_order);
+        for kind in Kind::ALL {
+            assert!(Kind::ALL.into_iter().any(|other| kind.beside(other).is_some()), "{kind}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Members that come, and members that come in the place of others.
 
-use super::{FaultError, Installed, Scene, UP_WITHIN, hurting, up};
-use crate::testbed::{Cluster, Random};
+use super::{FaultError, Installed, Scene, UP_WITHIN, hurting, require_work, up};
+use crate::testbed::{Cluster, PATIENCE, Random};
 
 /// How many members a cluster grows to.
 const GROWN: usize = 3;
@@ -16,12 +16,11 @@ pub(super) fn install_replacement(
         return Err(FaultError::missing("there is one member only"));
     }
     let member = scene.members[0];
-    let gone = cluster.status(member).map_err(FaultError::not_taken)?.this_member;
+    let gone = id_of(cluster, member)?;
     cluster.kill(member);
-    cluster.lose_disk(member);
-    Ok(scene.installed(format!("member {gone} is gone for good"), move |cluster| {
-        replace(cluster, gone, member)
-    }))
+    cluster.try_lose_disk(member).map_err(FaultError::not_taken)?;
+    let fault = scene.installed_until_started(format!("member {gone} is gone for good"));
+    Ok(fault.mended_by(move |cluster| replace(cluster, gone, member)))
 }
 
 /// A cluster of one takes in two more. All is over when this returns, and cannot be taken back.
@@ -37,9 +36,24 @@ pub(super) fn install_growth(
         let newcomer = cluster.try_newcomer().map_err(FaultError::not_taken)?;
         cluster.add(0, newcomer).map_err(FaultError::not_taken)?;
     }
-    Ok(hurting(&[], "from one to three", |cluster| {
-        up::wait(cluster, &(0..GROWN).collect::<Vec<_>>())
-    }))
+    let wait = |cluster: &mut Cluster| up::wait(cluster, &(0..GROWN).collect::<Vec<_>>());
+    Ok(hurting(&[], "from one to three", |_| Ok(())).mended_by(wait))
+}
+
+/// The id of a member that works.
+///
+/// # Errors
+///
+/// [`FaultError::Hindered`] when it does not say.
+pub(super) fn id_of(cluster: &mut Cluster, member: usize) -> Result<u64, FaultError> {
+    require_work(cluster, &[member])?;
+    let mut id = None;
+    let said = cluster.wait_until("a member to name its id", PATIENCE, |cluster| {
+        id = cluster.status(member).ok().map(|view| view.this_member).filter(|&id| id > 0);
+        id.is_some()
+    });
+    said.map_err(FaultError::hindered)?;
+    Ok(id.expect("it was waited for"))
 }
 
 /// Puts a new member in the place of the one that had the id `gone`, and waits until it serves.

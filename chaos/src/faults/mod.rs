@@ -66,18 +66,22 @@ pub struct Installed {
     pub members: Vec<u32>,
     /// What was done, and what clients may notice of the fault itself.
     pub note: String,
-    undo: Undo,
+    /// Takes it back. Nothing once that is done.
+    undo: Option<Change>,
+    /// Makes good what taking back does not. Nothing if there is nothing, or once that is done.
+    mend: Option<Change>,
 }
 
-/// Takes a fault back.
-type Undo = Box<dyn FnOnce(&mut Cluster) -> Result<(), FaultError> + Send>;
+/// Something that is done to a cluster.
+type Change = Box<dyn FnOnce(&mut Cluster) -> Result<(), FaultError> + Send>;
 
 /// Installs a fault.
 ///
 /// # Errors
 ///
-/// [`FaultError::Missing`] when this machine, or this cluster, does not have what it takes: nothing
-/// was done. [`FaultError::NotTaken`] when it is not known whether the fault is there; the cluster
+/// [`FaultError::Missing`] when this machine, or this cluster, does not have what it takes, and
+/// [`FaultError::Hindered`] when those whom it is to be done to are not as it takes: nothing was done.
+/// [`FaultError::NotTaken`] when it is not known whether the fault is there; the cluster
 /// is to be given up, or [`recover`]ed.
 pub fn install(
     plan: &Plan,
@@ -124,6 +128,24 @@ pub fn recover(cluster: &mut Cluster) -> Result<(), FaultError> {
     up::recover(cluster)
 }
 
+/// Heals faults that are on together, the last one first: all are taken back before anything is
+/// waited for, since each may keep the members of another from coming back.
+///
+/// # Errors
+///
+/// [`FaultError::NotHealed`].
+pub fn heal_all(faults: &mut [Installed], cluster: &mut Cluster) -> Result<(), FaultError> {
+    for fault in faults.iter_mut().rev() {
+        fault.take_back(cluster)?;
+    }
+    for fault in faults.iter_mut().rev() {
+        if let Some(mend) = fault.mend.take() {
+            mend(cluster)?;
+        }
+    }
+    faults.iter().try_for_each(|fault| up::wait(cluster, &fault.hurt()))
+}
+
 impl Installed {
     /// Takes the fault back, and waits up to [`UP_WITHIN`] until all members that it hurt serve.
     ///
@@ -131,22 +153,29 @@ impl Installed {
     ///
     /// [`FaultError::NotHealed`].
     pub fn heal(self, cluster: &mut Cluster) -> Result<(), FaultError> {
-        let hurt = self.hurt();
-        self.take_back(cluster)?;
-        up::wait(cluster, &hurt)
+        heal_all(&mut [self], cluster)
     }
 
-    /// Takes the fault back and starts what it ended, and waits for nothing that another fault may
-    /// keep from coming about. (A member that is replaced is waited for all the same.)
+    /// Takes the fault back and starts what it ended, and waits for nothing.
     ///
     /// # Errors
     ///
     /// [`FaultError::NotHealed`].
-    pub fn take_back(self, cluster: &mut Cluster) -> Result<(), FaultError> {
-        let hurt = self.hurt();
-        (self.undo)(cluster)?;
-        up::start(cluster, &hurt);
+    pub fn take_back(&mut self, cluster: &mut Cluster) -> Result<(), FaultError> {
+        if let Some(undo) = self.undo.take() {
+            undo(cluster)?;
+        }
+        up::start(cluster, &self.hurt());
         Ok(())
+    }
+
+    /// When all is taken back, there is something to make good.
+    fn mended_by(
+        mut self,
+        mend: impl FnOnce(&mut Cluster) -> Result<(), FaultError> + Send + 'static,
+    ) -> Self {
+        self.mend = Some(Box::new(mend));
+        self
     }
 
     fn hurt(&self) -> Vec<usize> {
@@ -193,11 +222,11 @@ impl Scene {
     }
 }
 
-/// Whether a member runs: what does not run cannot be hurt by a signal.
-fn require_running(cluster: &mut Cluster, member: usize) -> Result<(), FaultError> {
-    match cluster.is_running(member) {
-        true => Ok(()),
-        false => Err(FaultError::not_taken(format!("member {member} does not run"))),
+/// Whether a member works: nothing can be asked of one that does not.
+fn require_work(cluster: &mut Cluster, members: &[usize]) -> Result<(), FaultError> {
+    match members.iter().find(|&&member| !cluster.is_at_work(member)) {
+        None => Ok(()),
+        Some(member) => Err(FaultError::hindered(format!("member {member} does not work"))),
     }
 }
 
@@ -209,5 +238,5 @@ fn hurting(
 ) -> Installed {
     let place = |&member: &usize| u32::try_from(member).expect("a cluster has few members");
     let members = members.iter().map(place).collect();
-    Installed { members, note: note.into(), undo: Box::new(undo) }
+    Installed { members, note: note.into(), undo: Some(Box::new(undo)), mend: None }
 }

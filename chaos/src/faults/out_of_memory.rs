@@ -1,7 +1,7 @@
 //! The kernel kills a member for the limit of its memory group. Another process of the group takes
 //! up what room there is, and the member is made the first to be killed.
 
-use super::{FaultError, Installed, Scene, require_running};
+use super::{FaultError, Installed, Scene, require_work};
 use crate::testbed::{Cluster, PATIENCE, Random};
 
 pub(super) fn install(
@@ -12,7 +12,7 @@ pub(super) fn install(
     let member = scene.members[0];
     let group = cluster.memory_group(member).map_err(FaultError::missing)?;
     let before = group.oom_kills();
-    require_running(cluster, member)?;
+    require_work(cluster, &[member])?;
     let glutton = cluster.exhaust_memory(member).map_err(FaultError::not_taken)?;
     let ended = cluster.wait_for_end(member, PATIENCE);
     drop(glutton);

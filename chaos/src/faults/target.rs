@@ -1,12 +1,16 @@
 //! Whom a fault is done to.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::FaultError;
 use crate::testbed::{Cluster, Random};
 
 /// The ways between three members: from, to. A way's place here is its bit in [`Target::Ways`].
 pub(super) const WAYS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
+
+/// How long an election takes at most that nothing stands in the way of.
+const LEADER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Whom a fault is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +44,7 @@ impl Target {
         random: &mut Random,
     ) -> Result<Vec<usize>, FaultError> {
         let all: Vec<usize> = (0..cluster.member_count()).collect();
-        let leader = cluster.leader_now();
+        let leader = leader_soon(cluster);
         let mut chosen = match self {
             Self::Leader => vec![leader.unwrap_or_else(|| random.pick(&all))],
             Self::Follower => vec![random.pick(&without(&all, leader)?)],
@@ -60,6 +64,17 @@ impl Target {
             None => Ok(chosen),
         }
     }
+}
+
+/// The leader, waited for a little: a fault before may have left none for a moment.
+fn leader_soon(cluster: &mut Cluster) -> Option<usize> {
+    let mut leader = None;
+    let found = cluster.wait_until("a leader", LEADER_WITHIN, |cluster| {
+        leader = cluster.leader_now();
+        leader.is_some()
+    });
+    // Another fault may be there that leaves none.
+    found.ok().and(leader)
 }
 
 impl fmt::Display for Target {

@@ -1,6 +1,6 @@
 //! SIGTERM: a member that is told to end, hands over and ends, as in a rolling restart.
 
-use super::{FaultError, Installed, Scene, require_running, up};
+use super::{FaultError, Installed, Scene, require_work, up};
 use crate::testbed::{Cluster, PATIENCE, Random};
 
 /// Each is back before the next one is told to end. All is over when this returns.
@@ -9,8 +9,8 @@ pub(super) fn install(
     cluster: &mut Cluster,
     _: &mut Random,
 ) -> Result<Installed, FaultError> {
+    require_work(cluster, &scene.members)?;
     for &member in &scene.members {
-        require_running(cluster, member)?;
         cluster.signal(member, rustix::process::Signal::TERM);
         let ended = cluster.wait_for_end(member, PATIENCE);
         if !ended.is_some_and(|status| status.success()) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{FaultError, Installed, Scene, hurting, up};
+use super::{FaultError, Installed, Scene, hurting, membership, up};
 use crate::testbed::{Cluster, PATIENCE, Random};
 
 /// Nobody is hurt.
@@ -12,16 +12,26 @@ pub(super) fn install(
     random: &mut Random,
 ) -> Result<Installed, FaultError> {
     let leader = scene.members[0];
+    if cluster.leader_now() != Some(leader) {
+        return Err(FaultError::hindered("nobody leads"));
+    }
     let others: Vec<usize> = (0..cluster.member_count()).filter(|&it| it != leader).collect();
     if others.is_empty() {
         return Err(FaultError::missing("there is one member only"));
     }
     let next = random.pick(&others);
-    let id = cluster.status(next).map_err(FaultError::not_taken)?.this_member;
-    let asked = cluster.change(leader, &json!({"do": "transfer", "to": id}));
-    asked.map_err(FaultError::not_taken)?;
-    let led = cluster.wait_until("another leader", PATIENCE, |it| it.leader_now() == Some(next));
-    led.map_err(FaultError::not_taken)?;
+    let id = membership::id_of(cluster, next)?;
+    let mut refusals = Vec::new();
+    // It may say that it did not happen in time, and be asked once more.
+    let led = cluster.wait_until("another leader", PATIENCE, |cluster| {
+        let Some(leader) = cluster.leader_now().filter(|&leader| leader != next) else {
+            return cluster.leader_now() == Some(next);
+        };
+        refusals.extend(cluster.change(leader, &json!({"do": "transfer", "to": id})).err());
+        false
+    });
+    let refused = |why: String| format!("{why}: {}", refusals.join("; "));
+    led.map_err(|why| FaultError::not_taken(refused(why)))?;
     let note = format!("from {leader} to {next}");
-    Ok(hurting(&[], note, move |cluster| up::wait(cluster, &[next])))
+    Ok(hurting(&[], note, |_| Ok(())).mended_by(move |cluster| up::wait(cluster, &[next])))
 }

@@ -1,7 +1,13 @@
 //! Members that are to work again.
 
+use std::thread;
+use std::time::Duration;
+
 use super::{FaultError, UP_WITHIN};
 use crate::testbed::Cluster;
+
+/// What a process takes that ends by itself.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts those of these members that do not run. Waits for nothing.
 pub(super) fn start(cluster: &mut Cluster, members: &[usize]) {
@@ -41,6 +47,9 @@ pub(super) fn recover(cluster: &mut Cluster) -> Result<(), FaultError> {
             disk.drain().map_err(FaultError::not_healed)?;
         }
     }
+    start(cluster, &all);
+    // Whoever was about to end was still there; it is started now.
+    thread::sleep(ENDS_WITHIN);
     start(cluster, &all);
     wait(cluster, &all)
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::{History, Line};
 
 /// The version of the format that is written and read.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_name_that_is_not_known_is_refused() {
+        let mut lines = vec![head(), record(1)];
+        lines.extend(others());
+        let (_directory, path) = written(lines);
+        let whole = fs::read_to_string(&path).expect("text");
+        // A value that need not be there would else be missing in silence.
+        for name in ["seed", "timeout", "key", "healed", "digest"] {
+            fs::write(&path, whole.replace(name, "other")).expect("it is written");
+            assert!(matches!(History::read(&path), Err(HistoryError::Line { .. })), "{name}");
+        }
+    }
+
+    #[test]
     fn a_head_must_be_first_and_known_and_alone() {
         let (_directory, path) = written(vec![record(1)]);
         assert!(matches!(History::read(&path), Err(HistoryError::NoHead)));
@@ -245,9 +258,9 @@ mod tests {
         assert!(matches!(History::read(&path), Err(HistoryError::NoHead)));
         let (_directory, path) = written(vec![head(), head()]);
         assert!(matches!(History::read(&path), Err(HistoryError::SecondHead { line: 2 })));
-        let later = Line::Head(Head { format: 2, ..Head::default() });
+        let later = Line::Head(Head { format: FORMAT + 1, ..Head::default() });
         let (_directory, path) = written(vec![later]);
-        assert!(matches!(History::read(&path), Err(HistoryError::Format { found: 2 })));
+        assert!(matches!(History::read(&path), Err(HistoryError::Format { found: 3 })));
     }
 
     #[test]
@@ -259,7 +272,7 @@ mod tests {
             .collect();
         let kinds: BTreeSet<_> =
             lines.iter().map(mem::discriminant).map(|kind| format!("{kind:?}")).collect();
-        assert_eq!((lines.len(), kinds.len()), (5, 5));
+        assert_eq!((lines.len(), kinds.len()), (6, 5));
     }
 
     #[test]

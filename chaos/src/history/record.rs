@@ -5,6 +5,7 @@
 //! when it appears.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,9 @@ use crate::clock::Moment;
 
 /// What a run was, for whoever repeats or judges it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
-    /// The version of the format: 1.
+    /// The version of the format: 2.
     pub format: u32,
     /// The seed that everything random came from.
     pub seed: u64,
@@ -23,10 +25,26 @@ pub struct Head {
     pub server: String,
     /// How many members there were at the beginning.
     pub members: u32,
+    /// Whether clients speak to an agent. Its place is the one behind those of the members.
+    pub has_agent: bool,
+    /// Whether clients put with keys.
+    pub has_keys: bool,
     /// The budget of each member's memory, in bytes; nothing when there is no limit.
     pub memory_budget: Option<u64>,
     /// The limit of each member's control group, in bytes; nothing when there is none.
     pub memory_limit: Option<u64>,
+}
+
+impl Head {
+    /// The place of the agent, if clients speak to one.
+    pub fn agent(&self) -> Option<u32> {
+        self.has_agent.then_some(self.members)
+    }
+
+    /// The places at which clients work: those of the members, or that of the agent.
+    pub fn places(&self) -> Range<u32> {
+        self.agent().map_or(0..self.members, |agent| agent..agent + 1)
+    }
 }
 
 /// A line of a history, as it comes from whoever saw it.
@@ -47,12 +65,13 @@ pub enum Line {
 
 /// One command on one connection, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Record {
     /// Which client; its numbers are used by no other client of the run.
     pub client: u32,
     /// Which of the client's connections, from 1; one that connects again counts on.
     pub connection: u32,
-    /// The place of the member that the client is connected to, from 0.
+    /// The place of the member that the client is connected to, from 0, or that of the agent.
     pub member: u32,
     /// Before its first byte was sent.
     pub invoked: Moment,
@@ -66,7 +85,7 @@ pub struct Record {
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// A connection was opened.
     Connect,
@@ -91,6 +110,11 @@ pub enum Command {
         /// The tube.
         tube: String,
     },
+    /// The next put of this connection has a key.
+    Key {
+        /// The key.
+        key: String,
+    },
     /// A job is put.
     Put {
         /// The tube in use.
@@ -103,6 +127,9 @@ pub enum Command {
         ttr: u32,
         /// What it says.
         body: Body,
+        /// The key that it has. Others with this key are the same put, sent again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        under: Option<String>,
     },
     /// A job is reserved.
     Reserve {
@@ -199,7 +226,7 @@ pub enum Command {
 
 /// What is known of a command's fate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
     /// It was answered. Whether it had an effect, the reply says.
     Replied(Reply),
@@ -217,7 +244,7 @@ pub enum Outcome {
 
 /// What a member answered. Each is the reply of that name in the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reply {
     /// Of [`Command::Connect`], [`Command::Close`] and [`Command::Broken`].
     Done,
@@ -282,6 +309,10 @@ pub enum Reply {
     NotIgnored,
     /// `OUT_OF_MEMORY`.
     OutOfMemory,
+    /// `KEYED`.
+    Keyed,
+    /// `KEY_IN_USE`.
+    KeyInUse,
     /// `DRAINING`.
     Draining,
     /// `JOB_TOO_BIG`.
@@ -297,6 +328,7 @@ pub enum Reply {
 
 /// What a job says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Body {
     /// What names it: no other put of the run has it. 0 when the bytes cannot be read as a body of
     /// this run.
@@ -327,6 +359,7 @@ pub enum PhaseName {
 
 /// A part of a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Phase {
     /// Which.
     pub name: PhaseName,
@@ -336,6 +369,7 @@ pub struct Phase {
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// What it is called in the list of faults.
     pub name: String,
@@ -349,7 +383,7 @@ pub struct Fault {
     pub healed: Option<Moment>,
     /// What came of it.
     pub state: FaultState,
-    /// The fault itself ends connections, or memory, or a process, and clients may notice.
+    /// What was done, in words, or why it was not.
     pub note: String,
 }
 
@@ -367,6 +401,7 @@ pub enum FaultState {
 
 /// How a member was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MemberSample {
     /// Its place.
     pub member: u32,

@@ -3,9 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::calm::is_felt;
 use super::fate::{self, NEVER};
 use crate::clock::Moment;
 use crate::history::{Body, Command, History, PhaseName, Record, Reply};
+
+/// The shortest time to run that the server gives a job.
+const TTR_MIN: Duration = Duration::from_secs(1);
+
+/// A member that was hurt may be left so long after its fault was healed.
+const RECOVERY: Duration = Duration::from_secs(5);
 
 /// A connection: its client, and which of the client's it is.
 pub(super) type Connection = (u32, u32);
@@ -23,6 +30,8 @@ pub(super) struct Index<'a> {
     pub(super) kicks: BTreeMap<&'a str, Vec<usize>>,
     /// Reserves of which nobody knows what they took, by tube.
     pub(super) ghosts: BTreeMap<&'a str, Vec<usize>>,
+    /// Reserves that may have held another job for a while before they were answered, by tube.
+    pub(super) passing: BTreeMap<&'a str, Vec<usize>>,
     sure_until: HashMap<Connection, Moment>,
 }
 
@@ -87,6 +96,7 @@ impl<'a> Index<'a> {
             seen: HashMap::new(),
             kicks: BTreeMap::new(),
             ghosts: BTreeMap::new(),
+            passing: BTreeMap::new(),
             sure_until: HashMap::new(),
         };
         for (place, record) in history.records.iter().enumerate() {
@@ -97,6 +107,16 @@ impl<'a> Index<'a> {
             job.deliveries.sort_by_key(|&place| history.records[place].returned);
         }
         index
+    }
+
+    /// Whether a reserve may have been carried out twice: an agent whose member was lost asks again when
+    /// the time to run of the job that it was given is over before it knows. So it was under way for
+    /// the shortest of those times, and beside a fault.
+    pub(super) fn may_pass(&self, record: &Record) -> bool {
+        let span = (record.invoked, record.returned);
+        self.history.head.agent() == Some(record.member)
+            && span.1.since(span.0) >= TTR_MIN
+            && self.history.faults.iter().any(|fault| is_felt(fault, span, RECOVERY))
     }
 
     /// A record by its place.
@@ -137,18 +157,25 @@ impl<'a> Index<'a> {
     }
 
     /// What the holder did with the job, from this delivery to its next one on that connection.
-    pub(super) fn by_holder<'b>(
+    fn by_holder<'b>(
         &'b self,
         job: &'b Job,
         delivery: usize,
     ) -> impl Iterator<Item = &'a Record> + 'b {
+        self.places_by_holder(job, delivery).map(|place| self.record(place))
+    }
+
+    /// The places of that.
+    pub(super) fn places_by_holder<'b>(
+        &'b self,
+        job: &'b Job,
+        delivery: usize,
+    ) -> impl Iterator<Item = usize> + 'b {
         let holder = connection(self.record(delivery));
         let from = job.records.partition_point(|&place| place <= delivery);
-        job.records[from..]
-            .iter()
-            .map(|&place| self.record(place))
-            .filter(move |record| connection(record) == holder)
-            .take_while(|record| !is_delivery(record))
+        let own = job.records[from..].iter().copied();
+        own.filter(move |&place| connection(self.record(place)) == holder)
+            .take_while(|&place| !is_delivery(self.record(place)))
     }
 
     fn take(&mut self, place: usize, record: &'a Record) {
@@ -162,7 +189,11 @@ impl<'a> Index<'a> {
         }
         match &record.command {
             Command::Put { body, .. } => {
-                self.puts.entry(body.key).or_insert(place);
+                let first = self.puts.entry(body.key).or_insert(place);
+                // One that was refused and sent again with its key was not put before.
+                if !fate::may_have_effect(&self.history.records[*first]) {
+                    *first = place;
+                }
             }
             Command::Kick { tube, .. } if fate::may_have_effect(record) => {
                 self.kicks.entry(tube).or_default().push(place);
@@ -170,6 +201,11 @@ impl<'a> Index<'a> {
             Command::Reserve { tubes, .. } if fate::is_ghost(record) => {
                 for tube in tubes {
                     self.ghosts.entry(tube).or_default().push(place);
+                }
+            }
+            Command::Reserve { tubes, .. } if self.may_pass(record) => {
+                for tube in tubes {
+                    self.passing.entry(tube).or_default().push(place);
                 }
             }
             _ => {}

@@ -48,7 +48,7 @@ pub(super) fn check(history: &History) -> Finding {
 mod tests {
     use super::super::testing::Story;
     use super::check;
-    use crate::history::{Command, Reply};
+    use crate::history::{Command, FaultState, Reply};
 
     /// Job 1 with 10 s to run is held by client 2 from 20 ms on; its connection answers at 9 s.
     fn held() -> Story {
@@ -100,6 +100,18 @@ mod tests {
         story.put(1, 10, 1).reserve(2, 20, 1).close(2, 5_000).reserve(3, 4_000, 1);
         let finding = check(&story.history());
         assert_eq!((finding.cases, finding.broken), (2, 0), "a client may notice the end late");
+    }
+
+    #[test]
+    fn the_death_of_a_member_ends_no_hold_of_who_speaks_to_an_agent() {
+        let mut story = Story::new();
+        story.head().has_agent = true;
+        story.fault("kill", &[0], (4_000, 9_000), FaultState::Installed);
+        story.at_member(3).put(1, 10, 1).reserve(2, 20, 1);
+        story.at_member(3).reserve(3, 8_000, 1);
+        assert_eq!(check(&story.history()).broken, 0, "it may have left");
+        story.told(2, 9_000, Command::Stats, Reply::Stats { values: Default::default() });
+        assert_eq!(check(&story.history()).broken, 1, "it was there");
     }
 
     #[test]

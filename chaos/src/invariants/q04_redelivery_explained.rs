@@ -5,19 +5,25 @@
 //! that can have made it ready: for a hold the end of its time to run or of its connection, or what
 //! its holder did; for a buried job a kick, or a `reserve-job` and what its holder did.
 //!
-//! Not claimed: which of several reasons it was, and that each reason explains one delivery only
-//! (Q11 looks for an order). Deleted jobs are Q2's.
+//! Kicks that were not answered explain as many jobs as they can move (`kicks.rs`).
+//!
+//! Not claimed: which of several reasons it was, and that each other reason explains one delivery
+//! only (Q11 looks for an order). Deleted jobs are Q2's.
 
 use super::Finding;
 use super::fate;
 use super::index::{Index, Job, is_delivery};
+use super::kicks::{Doubts, Kicked, kicked};
 use crate::clock::Moment;
 use crate::history::{Command, History, Record, Reply};
 
 pub(super) fn check(history: &History) -> Finding {
     let mut finding = Finding::default();
     let index = Index::new(history);
+    let mut doubts = Doubts::default();
     for (id, job) in &index.jobs {
+        let Some(put) = index.put(job) else { continue };
+        let mut doubted = None;
         for &delivery in &job.deliveries {
             let record = index.record(delivery);
             if !matches!(record.command, Command::Reserve { .. }) {
@@ -25,12 +31,20 @@ pub(super) fn check(history: &History) -> Finding {
             }
             let Some(barrier) = last_barrier(&index, job, record.invoked) else { continue };
             finding.cases += 1;
-            if !is_explained(&index, job, barrier, delivery) {
-                let what = format!("job {id} was handed out again for no reason");
-                finding.break_with(what, vec![barrier, delivery]);
+            let what = || format!("job {id} was handed out again for no reason");
+            match explained(&index, job, put.tube, (barrier, delivery)) {
+                Kicked::Maybe => {}
+                Kicked::No => finding.break_with(what(), vec![barrier, delivery]),
+                // Of deliveries at once, one may come from the other.
+                Kicked::InDoubt if doubted == Some(barrier) => {}
+                Kicked::InDoubt => {
+                    doubted = Some(barrier);
+                    doubts.add(put.tube, record.returned, what(), vec![barrier, delivery]);
+                }
             }
         }
     }
+    doubts.settle(&index, &mut finding);
     finding
 }
 
@@ -49,29 +63,23 @@ fn buries(record: &Record) -> bool {
         && matches!(fate::reply(record), Some(Reply::Buried { .. }))
 }
 
-fn is_explained(index: &Index<'_>, job: &Job, barrier: usize, delivery: usize) -> bool {
-    let Some(put) = index.put(job) else { return true };
-    let until = index.record(delivery).returned;
-    if is_delivery(index.record(barrier)) {
-        return index.earliest_end(job, barrier) <= until;
-    }
-    let from = index.record(barrier).invoked;
-    may_be_kicked(index, job, put.tube, (from, until)) || may_be_taken(index, job, from, delivery)
-}
-
-/// Whether a kick, or a `kick-job`, may have made the job ready at some moment of a span.
-pub(super) fn may_be_kicked(
+/// Whether there is a reason, or only a kick that was not answered.
+fn explained(
     index: &Index<'_>,
     job: &Job,
     tube: &str,
-    (from, until): (Moment, Moment),
-) -> bool {
-    let of_tube = index.kicks.get(tube).into_iter().flatten();
-    let of_job = job
-        .records
-        .iter()
-        .filter(|&&place| matches!(index.record(place).command, Command::KickJob { .. }));
-    of_tube.chain(of_job).any(|&place| fate::may_fall_into(index.record(place), from, until))
+    (barrier, delivery): (usize, usize),
+) -> Kicked {
+    let until = index.record(delivery).returned;
+    if is_delivery(index.record(barrier)) {
+        let is_over = index.earliest_end(job, barrier) <= until;
+        return if is_over { Kicked::Maybe } else { Kicked::No };
+    }
+    let from = index.record(barrier).invoked;
+    if may_be_taken(index, job, from, delivery) {
+        return Kicked::Maybe;
+    }
+    kicked(index, job, tube, (from, until))
 }
 
 /// Whether somebody else may have had the job by its id, between then and a delivery.
@@ -96,6 +104,25 @@ mod tests {
         story.put(1, 10, 1).reserve(2, 20, 1);
         story.told(2, 30, Command::Bury { id: 1, priority: 1 }, Reply::Buried { id: None });
         story
+    }
+
+    fn kick_none() -> Command {
+        Command::Kick { tube: "t".into(), bound: 0 }
+    }
+
+    #[test]
+    fn one_unanswered_kick_explains_two_deliveries_at_once_and_not_two_in_turn() {
+        let kick = Command::Kick { tube: "t".into(), bound: 1 };
+        let mut story = buried();
+        story.unanswered(4, 25, kick.clone()).reserve_in(3, (40, 60), 1);
+        story.told(3, 61, Command::Release { id: 1, priority: 1, delay: 0 }, Reply::Released);
+        story.reserve_in(5, (50, 70), 1);
+        assert_eq!((check(&story.history()).cases, check(&story.history()).broken), (2, 0));
+        let mut story = buried();
+        story.unanswered(4, 25, kick).reserve(3, 40, 1);
+        story.told(3, 50, Command::Bury { id: 1, priority: 1 }, Reply::Buried { id: None });
+        story.reserve(5, 60, 1);
+        assert_eq!((check(&story.history()).cases, check(&story.history()).broken), (2, 1));
     }
 
     #[test]
@@ -128,6 +155,9 @@ mod tests {
         let mut story = buried();
         story.unanswered(4, 25, kick).reserve(3, 60_000, 1);
         assert_eq!(check(&story.history()).broken, 0);
+        let mut story = buried();
+        story.unanswered(4, 25, kick_none()).reserve(3, 60_000, 1);
+        assert_eq!(check(&story.history()).broken, 1, "it moves none");
         let mut story = buried();
         story.unanswered(4, 40, Command::ReserveJob { id: 1 }).reserve(3, 60_000, 1);
         assert_eq!(check(&story.history()).broken, 0);

@@ -29,7 +29,7 @@ pub(super) fn check(history: &History) -> Finding {
     let mut sweep =
         Sweep { index: &index, pauses, ready: BTreeMap::new(), ending: BTreeSet::new() };
     let mut finding = Finding::default();
-    let mut next = 0;
+    let (mut next, mut not_judged) = (0, 0_u64);
     for (place, record) in history.records.iter().enumerate() {
         let Command::Reserve { tubes, .. } = &record.command else { continue };
         while let Some(ready) = spans.get(next).filter(|ready| ready.from <= record.invoked) {
@@ -38,6 +38,10 @@ pub(super) fn check(history: &History) -> Finding {
         }
         sweep.end_before(record.invoked, &spans);
         let Some(rank) = sweep.rank_taken(record) else { continue };
+        if tubes.iter().all(|tube| sweep.is_paused(record, tube)) {
+            not_judged += 1;
+            continue;
+        }
         finding.cases += 1;
         let (passed_over, ghosts) = sweep.passed_over(record, tubes, rank, &spans);
         if passed_over.len() > ghosts {
@@ -49,6 +53,7 @@ pub(super) fn check(history: &History) -> Finding {
         }
     }
     finding.measure("spans in which a job was surely ready", spans.len());
+    finding.measure("reserves of tubes that may be paused", not_judged);
     finding.measure("reserves of which nobody knows what they took", ghosts_in_all(history));
     finding
 }
@@ -110,10 +115,11 @@ impl<'a> Sweep<'a, '_> {
         let before: Vec<usize> =
             before.filter(|&span| spans[span].until >= record.returned).collect();
         // Most reserves need no more than this, which is cheap.
-        let least = tubes().map(|tube| ready::ghosts_of(self.index, tube, record.returned)).max();
+        let span = (record.invoked, record.returned);
+        let least = tubes().map(|tube| ready::ghosts_of(self.index, tube, span)).max();
         match least {
             Some(ghosts) if before.len() > ghosts => {
-                let ghosts = ready::ghosts(self.index, tubes(), record.returned);
+                let ghosts = ready::ghosts(self.index, tubes(), span);
                 (before.into_iter().take(ghosts + 1).collect(), ghosts)
             }
             _ => (Vec::new(), 0),
@@ -145,7 +151,7 @@ fn ghosts_in_all(history: &History) -> usize {
 mod tests {
     use super::super::testing::Story;
     use super::check;
-    use crate::history::{Command, Reply};
+    use crate::history::{Command, FaultState, Reply};
 
     fn reserve(tubes: &[&str]) -> Command {
         let tubes = tubes.iter().map(|&tube| tube.to_owned()).collect();
@@ -198,6 +204,23 @@ mod tests {
     }
 
     #[test]
+    fn a_reserve_that_moved_may_have_held_a_job_until_it_was_answered() {
+        // Client 4's took job 1 for a second, and then job 9; client 2's came in between.
+        let told = |has_agent, faults: (u64, u64), took: u64| {
+            let mut story = Story::new();
+            story.head().has_agent = has_agent;
+            story.fault("freeze", &[0], faults, FaultState::Installed);
+            story.at_member(3).put(1, 10, 1).put(1, 20, 2).put(1, 25, 9);
+            story.reserve_in(4, (9_000, 9_000 + took), 9).reserve(2, 9_500, 2);
+            check(&story.history()).broken
+        };
+        assert_eq!(told(true, (9_100, 12_000), 1_000), 0);
+        assert_eq!(told(true, (9_100, 12_000), 999), 2, "no time to run was over");
+        assert_eq!(told(true, (1_000, 3_000), 1_000), 2, "no member was lost");
+        assert_eq!(told(false, (9_100, 12_000), 1_000), 2, "nobody asked again");
+    }
+
+    #[test]
     fn what_may_have_been_taken_or_paused_is_no_case_for_complaint() {
         let mut story = Story::new();
         story.put(1, 10, 1).put(1, 20, 2).unanswered(4, 5, Command::Delete { id: 1 });
@@ -209,6 +232,8 @@ mod tests {
         story.told(4, 25, pause, Reply::Paused);
         story.told(2, 5_000, reserve(&["t", "other"]), super::super::testing::reserved(2));
         assert_eq!(check(&story.history()).broken, 0, "a pause may last longer");
+        story.told(2, 5_010, reserve(&["other"]), Reply::TimedOut);
+        assert_eq!(check(&story.history()).cases, 1, "nothing is known of that one");
         story.put(1, 5_050, 3);
         story.told(3, 5_100, reserve(&["other"]), super::super::testing::reserved(1));
         story.put_as(1, 5_200, 4, |put| put.tube = "other");

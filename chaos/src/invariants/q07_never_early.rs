@@ -2,7 +2,8 @@
 //!
 //! A job that was put with a delay is not handed out, and not shown as ready, before the put was
 //! sent plus the delay; the same after a release with a delay that was answered, for what surely
-//! came after it. A kick, a `kick-job` or a `reserve-job` in between excuses it.
+//! came after it. A kick, a `kick-job` or a `reserve-job` in between excuses it; a kick that was not
+//! answered as many jobs as it can move (`kicks.rs`).
 //!
 //! How late a job came to a reserve that was waiting for it is measured, inside and outside of
 //! faults, and not judged.
@@ -14,7 +15,8 @@ use std::time::Duration;
 use super::Finding;
 use super::fate;
 use super::index::{self, Index, Job, is_delivery};
-use super::q04_redelivery_explained::{may_be_kicked, may_be_taken};
+use super::kicks::{Doubts, Kicked, kicked};
+use super::q04_redelivery_explained::may_be_taken;
 use crate::clock::Moment;
 use crate::history::{Command, FaultState, History, Record, Reply};
 
@@ -25,22 +27,24 @@ pub(super) fn check(history: &History) -> Finding {
     let mut finding = Finding::default();
     let index = Index::new(history);
     let mut late = Lateness::default();
+    let mut doubts = Doubts::default();
     for (&id, job) in &index.jobs {
         for &place in &job.records {
             let Some(delay) = delay_of(index.record(place)) else { continue };
             let delayed = Delayed { index: &index, job, id, place, delay };
-            delayed.judge(&mut finding);
+            delayed.judge(&mut finding, &mut doubts);
             if let Some(came) = delayed.lateness() {
                 late.add(came, is_disturbed(history, index.record(place).returned, came));
             }
         }
     }
+    doubts.settle(&index, &mut finding);
     late.tell(&mut finding);
     finding
 }
 
 /// The delay that a put or release set, if it surely did and there is one.
-fn delay_of(record: &Record) -> Option<Duration> {
+pub(super) fn delay_of(record: &Record) -> Option<Duration> {
     let delay = match record.command {
         Command::Put { delay, .. } if fate::may_have_effect(record) => delay,
         Command::Release { delay, .. } if fate::has_effect(record) => delay,
@@ -60,21 +64,23 @@ struct Delayed<'a, 'b> {
     delay: Duration,
 }
 
-impl Delayed<'_, '_> {
-    fn judge(&self, finding: &mut Finding) {
+impl<'a> Delayed<'a, '_> {
+    fn judge(&self, finding: &mut Finding, doubts: &mut Doubts<'a>) {
         finding.cases += 1;
         let due = self.index.record(self.place).invoked.after(self.delay);
         for &shown in &self.job.records {
             let record = self.index.record(shown);
             if record.returned < due && shows_ready(record) && self.is_after(shown) {
-                if self.is_excused(shown) {
-                    continue;
-                }
                 let what = format!(
                     "job {} was ready by {}, but its delay lasts until {due}",
                     self.id, record.returned
                 );
-                finding.break_with(what, vec![self.place, shown]);
+                let records = vec![self.place, shown];
+                match self.excuse(shown) {
+                    (Kicked::Maybe, _) => continue,
+                    (Kicked::InDoubt, tube) => doubts.add(tube, record.returned, what, records),
+                    (Kicked::No, _) => finding.break_with(what, records),
+                }
                 return;
             }
         }
@@ -107,13 +113,17 @@ impl Delayed<'_, '_> {
             && (record.invoked > held_from || ended() > held_from)
     }
 
-    fn is_excused(&self, shown: usize) -> bool {
+    /// What may have made it ready before its time, and its tube.
+    fn excuse(&self, shown: usize) -> (Kicked, &'a str) {
         let set = self.index.record(self.place);
         let record = self.index.record(shown);
-        let Some(put) = self.index.put(self.job) else { return true };
-        matches!(record.command, Command::ReserveJob { .. })
-            || may_be_kicked(self.index, self.job, put.tube, (set.invoked, record.returned))
-            || may_be_taken(self.index, self.job, set.invoked, shown)
+        let Some(put) = self.index.put(self.job) else { return (Kicked::Maybe, "") };
+        let is_taken = matches!(record.command, Command::ReserveJob { .. })
+            || may_be_taken(self.index, self.job, set.invoked, shown);
+        if is_taken {
+            return (Kicked::Maybe, put.tube);
+        }
+        (kicked(self.index, self.job, put.tube, (set.invoked, record.returned)), put.tube)
     }
 
     /// How late the job came to a reserve that was waiting when it was due, and when it came.
@@ -228,6 +238,11 @@ mod tests {
         let mut story = delayed();
         story.unanswered(3, 5, kick).reserve(2, 100, 1);
         assert_eq!(check(&story.history()).broken, 0);
+        let kick = Command::Kick { tube: "t".into(), bound: 1 };
+        let mut story = delayed();
+        story.unanswered(3, 5, kick).put_as(1, 11, 2, |put| put.delay = 3);
+        story.reserve(2, 100, 1).reserve(2, 110, 2);
+        assert_eq!(check(&story.history()).broken, 1, "it moves one job");
         let mut story = delayed();
         story.told(3, 50, Command::KickJob { id: 1 }, Reply::Kicked { count: None });
         story.reserve(2, 100, 1);

@@ -6,12 +6,14 @@
 //! server counts at least the puts that were acknowledged before the command was sent, and at most
 //! those that may have been carried out when it was answered; it is the cluster's and outlives
 //! restarts. While clients rest, members that are asked of the same tube must tell the same, as far
-//! as nothing was left unanswered.
+//! as nothing was left unanswered, and no connections but those that ask: all others were closed a
+//! second before.
 //!
 //! Not claimed: how the jobs are divided among the states, `total-jobs` of a tube (a tube ends with
 //! its last job), and any other figure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Finding;
 use super::existence::{Census, Existence};
@@ -22,6 +24,12 @@ use crate::history::{Command, History, PhaseName, Record, Reply};
 /// The figures that together count all jobs.
 const STATES: [&str; 4] =
     ["current-jobs-ready", "current-jobs-reserved", "current-jobs-delayed", "current-jobs-buried"];
+
+/// After clients have closed their connections, members may take so long to know it.
+const REST: Duration = Duration::from_secs(1);
+
+/// Whoever asks has one connection; the end of the one before it may not be known yet.
+const ASKING_MAX: u64 = 2;
 
 pub(super) fn check(history: &History) -> Finding {
     let mut finding = Finding::default();
@@ -108,6 +116,18 @@ fn judge_rest(history: &History, census: &Census<'_>, finding: &mut Finding) {
         if record.invoked < from || record.returned > until {
             continue;
         }
+        if let Some(connections) = figure(record, "current-connections")
+            && record.invoked >= from.after(REST)
+        {
+            finding.cases += 1;
+            if connections > ASKING_MAX {
+                let what = format!(
+                    "member {} counts {connections} connections though all clients have left",
+                    record.member
+                );
+                finding.break_with(what, vec![place]);
+            }
+        }
         let Some(jobs) = jobs_of(record) else { continue };
         let existence = match &record.command {
             Command::StatsTube { tube } => census.tubes.get(tube.as_str()),
@@ -134,7 +154,7 @@ fn judge_rest(history: &History, census: &Census<'_>, finding: &mut Finding) {
 mod tests {
     use super::super::testing::{Story, stats};
     use super::check;
-    use crate::history::{Command, PhaseName};
+    use crate::history::{Command, PhaseName, Reply};
 
     fn tube() -> Command {
         Command::StatsTube { tube: "t".into() }
@@ -184,6 +204,21 @@ mod tests {
         story.phase(PhaseName::Drain, 50).reserve(9, 60, 2).delete(9, 70, 2);
         story.phase(PhaseName::Over, 90);
         assert_eq!(check(&story.history()).broken, 1);
+    }
+
+    #[test]
+    fn connections_that_are_counted_when_all_have_left_are_noticed() {
+        for (connections, at, broken) in [(1, 2_000, 0), (2, 2_000, 0), (9, 2_000, 1), (9, 500, 0)]
+        {
+            let mut story = one_left();
+            story.phase(PhaseName::Quiet, 100);
+            let mut figures = stats(1, 2);
+            if let Reply::Stats { values } = &mut figures {
+                values.insert("current-connections".to_owned(), connections.to_string());
+            }
+            story.told(2, at, Command::Stats, figures).phase(PhaseName::Drain, 9_000);
+            assert_eq!(check(&story.history()).broken, broken, "{connections} at {at}");
+        }
     }
 
     #[test]

@@ -8,10 +8,12 @@
 //! what the kernel caches of files and gives back when asked (it is measured).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Finding;
+use super::calm::is_hit;
 use crate::clock::Moment;
-use crate::history::{FaultState, History, MemberSample};
+use crate::history::{Fault, History, MemberSample};
 
 /// A fault whose name begins so may let the kernel kill its members.
 const ORDERED: &str = "oom";
@@ -63,13 +65,11 @@ fn bound(history: &History) -> Option<u64> {
 
 /// Whether a fault was to bring the kill about, at some time since the last sample.
 fn is_ordered(history: &History, sample: &MemberSample, since: Moment) -> bool {
-    history.faults.iter().any(|fault| {
-        fault.state != FaultState::Skipped
-            && fault.name.starts_with(ORDERED)
-            && fault.members.contains(&sample.member)
-            && fault.began <= sample.at
-            && fault.healed.is_none_or(|healed| healed >= since)
-    })
+    let span = (since, sample.at);
+    let is_one = |fault: &Fault| {
+        fault.name.starts_with(ORDERED) && is_hit(fault, sample.member, span, Duration::ZERO)
+    };
+    history.faults.iter().any(is_one)
 }
 
 #[cfg(test)]

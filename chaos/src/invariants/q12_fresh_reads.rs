@@ -10,13 +10,15 @@
 //! - `peek-ready` shows something if more jobs are surely ready than ghosts can hold (`ready.rs`);
 //! - a tube that surely has a job is listed, and has figures.
 //!
+//! Reads of what may be there or not are no cases.
+//!
 //! Not claimed: other figures (Q9 has the counts), and which job `peek-*` shows.
 
 use super::Finding;
 use super::existence::Census;
 use super::fate::{self, NEVER};
 use super::index::{Index, Job};
-use super::q04_redelivery_explained::may_be_kicked;
+use super::kicks::{Kicked, kicked};
 use super::ready::{self, Ready};
 use crate::clock::Moment;
 use crate::history::{Command, History, Record, Reply};
@@ -41,7 +43,9 @@ pub(super) fn check(history: &History) -> Finding {
             }
             _ => continue,
         };
-        finding.cases += 1;
+        let has_tube = || missing_tube(&census, record, |_| true).is_some();
+        let is_list = record.command == Command::ListTubes;
+        finding.cases += u64::from(wrong.is_some() || is_list && has_tube());
         if let Some((what, mut shown)) = wrong {
             shown.push(place);
             finding.break_with(what, shown);
@@ -102,14 +106,22 @@ impl<'a, 'b> Facts<'a, 'b> {
             if !is_read(&record.command) || fate::reply(record).is_none() {
                 continue;
             }
-            finding.cases += 1;
-            if let Some((why, shown)) = self.wrong(record) {
+            let wrong = self.wrong(record);
+            finding.cases += u64::from(self.is_certain(record) || wrong.is_some());
+            if let Some((why, shown)) = wrong {
                 let what = format!("member {} tells of job {}: {why}", record.member, self.id);
                 let mut shown = vec![shown, place];
                 shown.sort_unstable();
                 finding.break_with(what, shown);
             }
         }
+    }
+
+    /// Whether the job is surely there, or surely gone, all through a read.
+    fn is_certain(&self, read: &Record) -> bool {
+        let is_before = |place: usize| self.index.record(place).returned < read.invoked;
+        let is_there = self.shown.is_some_and(is_before) && self.may_end > read.returned;
+        is_there || self.deleted.is_some_and(is_before)
     }
 
     /// What is wrong with a read, and the place of the record that shows it.
@@ -161,7 +173,7 @@ impl<'a, 'b> Facts<'a, 'b> {
             );
             leaves && fate::may_fall_into(record, span.0, span.1)
         };
-        let is_left = may_be_kicked(self.index, self.job, put.tube, span)
+        let is_left = kicked(self.index, self.job, put.tube, span) != Kicked::No
             || self.job.records.iter().any(|&place| may_leave(self.index.record(place)));
         (!is_left).then_some(last)
     }
@@ -210,7 +222,8 @@ impl Heads<'_, '_> {
         let is_there = |span: &&usize| {
             self.spans[**span].tube == tube && self.spans[**span].until > record.returned
         };
-        let ghosts = ready::ghosts_of(self.index, tube, record.returned);
+        let span = (record.invoked, record.returned);
+        let ghosts = ready::ghosts_of(self.index, tube, span);
         let there: Vec<usize> = self.ready.iter().filter(is_there).copied().collect();
         (there.len() > ghosts).then(|| {
             let what = format!("member {} finds nothing ready in {tube}", record.member);
@@ -267,11 +280,22 @@ mod tests {
         story.told(2, 20, PEEK, Reply::NotFound).told(2, 30, peek_ready(), Reply::NotFound);
         story.told(2, 40, Command::ListTubes, names(&[]));
         let finding = check(&story.history());
-        assert_eq!((finding.cases, finding.broken), (3, 0));
+        assert_eq!((finding.cases, finding.broken), (0, 0), "nothing is certain");
         let reserve = Command::Reserve { tubes: vec!["t".into()], timeout: None };
         let mut story = Story::new();
         story.put(1, 10, 1).unanswered(3, 5, reserve).told(2, 30, peek_ready(), Reply::NotFound);
         assert_eq!(broken(&mut story), 0);
+    }
+
+    #[test]
+    fn what_was_read_rightly_is_a_case_if_it_had_to_be_so() {
+        let mut story = Story::new();
+        story.told(2, 5, PEEK, Reply::NotFound).put(1, 10, 1);
+        assert_eq!(check(&story.history()).cases, 0, "it might have been there");
+        story.told(2, 20, PEEK, found(1)).told(2, 30, Command::ListTubes, names(&["t"]));
+        assert_eq!((check(&story.history()).cases, broken(&mut story)), (2, 0));
+        story.delete(2, 40, 1).told(2, 50, PEEK, Reply::NotFound);
+        assert_eq!((check(&story.history()).cases, broken(&mut story)), (3, 0));
     }
 
     #[test]

@@ -8,9 +8,14 @@
 //! index beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Finding;
-use crate::history::{FaultState, History, MemberSample};
+use super::calm::is_hit;
+use crate::history::{Fault, History, MemberSample};
+
+/// How long after its fault was healed a member may still have its restart before it.
+const RESTART: Duration = Duration::from_secs(10);
 
 pub(super) fn check(history: &History) -> Finding {
     let mut finding = Finding::default();
@@ -55,19 +60,9 @@ fn went_back(history: &History, before: &MemberSample, after: &MemberSample) -> 
         _ => false,
     };
     let lived = before.is_running && after.is_running && before.id == after.id;
-    is_less && lived && !is_hurt_between(history, before, after)
-}
-
-/// Whether a fault names the member between two samples. One that was healed before the first may
-/// still have its restart behind it.
-fn is_hurt_between(history: &History, before: &MemberSample, after: &MemberSample) -> bool {
-    const RESTART: std::time::Duration = std::time::Duration::from_secs(10);
-    history.faults.iter().any(|fault| {
-        fault.state != FaultState::Skipped
-            && fault.members.contains(&after.member)
-            && fault.began <= after.at
-            && fault.healed.is_none_or(|healed| healed.after(RESTART) >= before.at)
-    })
+    let span = (before.at, after.at);
+    let is_hurt = |fault: &Fault| is_hit(fault, after.member, span, RESTART);
+    is_less && lived && !history.faults.iter().any(is_hurt)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Q14: work goes on.
+//! Q14: work goes on, and times to run end.
 //!
 //! *Healed*: from five seconds after everything was healed until clients stop, at each member puts,
 //! reserves and deletes succeed, if clients tried at least ten times there, and nothing that is sent
@@ -10,17 +10,23 @@
 //! seconds of its healing, are looked at together; if they hurt half of the members, nothing is
 //! claimed.
 //!
+//! *Always*: no member ends but by a fault (`lives.rs`).
+//!
+//! *Times to run*: who overslept has lost its job (`expiry.rs`).
+//!
 //! Measured, not judged: the longest pause of all (P7 promises less than a second).
 //!
-//! Not claimed: anything about clients of members that are hurt, and how late delays and times to
-//! run end (Q7 measures the former).
+//! Not claimed: anything about clients of members that are hurt, and how late delays end (Q7
+//! measures that).
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::Finding;
+use super::expiry;
 use super::fate::{self, NEVER};
 use super::index::{self, Connection};
+use super::lives;
 use crate::clock::Moment;
 use crate::history::{Command, Fault, FaultState, History, Outcome, PhaseName, Record, Reply};
 
@@ -49,6 +55,8 @@ pub(super) fn check(history: &History) -> Finding {
     let mut finding = Finding::default();
     judge_healed(history, &mut finding);
     judge_faults(history, &mut finding);
+    lives::judge(history, &mut finding);
+    expiry::judge(history, &mut finding);
     finding
 }
 
@@ -65,7 +73,7 @@ fn judge_healed(history: &History, finding: &mut Finding) {
     }
     let within = |record: &&Record| record.invoked >= from && record.invoked < until;
     let records: Vec<&Record> = history.records.iter().filter(within).collect();
-    for member in 0..history.head.members {
+    for member in history.head.places() {
         for what in ["put", "reserve", "delete"] {
             judge_success(&records, member, what, finding);
         }
@@ -142,6 +150,7 @@ fn judge_faults(history: &History, finding: &mut Finding) {
     let mut pauses = Vec::new();
     let mut not_judged = 0_u64;
     let ended = work_ended(history);
+    let answers = answers(history);
     for fault in history.faults.iter().filter(|fault| fault.state == FaultState::Installed) {
         let until = fault.healed.unwrap_or(NEVER).min(ended);
         let hurt = hurt_around(history, fault, until);
@@ -151,7 +160,7 @@ fn judge_faults(history: &History, finding: &mut Finding) {
             continue;
         }
         finding.cases += 1;
-        let answered = answered_elsewhere(history, &hurt, fault.began, until);
+        let answered = answered_elsewhere(&answers, &hurt, (fault.began, until));
         let pause = longest_pause(&answered, fault.began, until);
         pauses.push(pause);
         let name = format!("{} of {} at {}", fault.name, fault.target, fault.began);
@@ -191,23 +200,26 @@ fn hurt_around(history: &History, fault: &Fault, until: Moment) -> BTreeSet<u32>
     others.flat_map(|other| other.members.iter().copied()).collect()
 }
 
-/// When commands of clients of other members were answered.
+/// When commands were answered and by which members, by time.
+fn answers(history: &History) -> Vec<(Moment, u32)> {
+    let is_counted =
+        |record: &&Record| fate::reply(record).is_some_and(|reply| *reply != Reply::Done);
+    let answered = history.records.iter().filter(is_counted);
+    let mut answers: Vec<_> = answered.map(|record| (record.returned, record.member)).collect();
+    answers.sort_unstable();
+    answers
+}
+
+/// When members that are not hurt answered in a span.
 fn answered_elsewhere(
-    history: &History,
+    answers: &[(Moment, u32)],
     hurt: &BTreeSet<u32>,
-    from: Moment,
-    until: Moment,
+    (from, until): (Moment, Moment),
 ) -> Vec<Moment> {
-    let is_counted = |record: &&Record| {
-        !hurt.contains(&record.member)
-            && record.returned >= from
-            && record.returned <= until
-            && fate::reply(record).is_some_and(|reply| *reply != Reply::Done)
-    };
-    let mut answered: Vec<Moment> =
-        history.records.iter().filter(is_counted).map(|record| record.returned).collect();
-    answered.sort_unstable();
-    answered
+    let begin = answers.partition_point(|&(at, _)| at < from);
+    let end = answers.partition_point(|&(at, _)| at <= until);
+    let within = answers[begin..end].iter();
+    within.filter(|(_, member)| !hurt.contains(member)).map(|&(at, _)| at).collect()
 }
 
 fn longest_pause(answered: &[Moment], from: Moment, until: Moment) -> Duration {

@@ -2,24 +2,35 @@
 //!
 //! The kind of the reply; the id that was asked for; a count of `kick` that is not above its bound;
 //! a body that is whole, that somebody put, with that length, before it was seen, and in a put that
-//! was not refused; a job from one of the tubes asked. What a client could not read is `Illegal`.
+//! was not refused; a job from one of the tubes asked; DEADLINE_SOON only for who was handed out a
+//! job. What a client could not read is `Illegal`.
 //!
 //! Not claimed: the values of figures (Q9, Q12), and the order of lists. INTERNAL_ERROR is legal,
 //! and counted.
 
+use std::collections::HashSet;
+
 use super::Finding;
 use super::fate;
-use super::index::{self, Index};
+use super::index::{self, Connection, Index};
 use crate::history::{Body, Command, History, Outcome, Record, Reply};
 
 pub(super) fn check(history: &History) -> Finding {
     let mut finding = Finding::default();
     let index = Index::new(history);
     let mut internal = 0_u64;
+    let mut holders: HashSet<Connection> = HashSet::new();
     for (place, record) in history.records.iter().enumerate() {
         let Outcome::Replied(reply) = &record.outcome else { continue };
         finding.cases += 1;
         internal += u64::from(*reply == Reply::InternalError);
+        if matches!(reply, Reply::Reserved { .. } | Reply::InternalError) {
+            holders.insert(index::connection(record));
+        }
+        if *reply == Reply::DeadlineSoon && !holders.contains(&index::connection(record)) {
+            let what = "DEADLINE_SOON, and no job was handed out to this connection".to_owned();
+            finding.break_with(what, vec![place]);
+        }
         if let Err((what, other)) = judge(&index, record, reply) {
             let shown = other.into_iter().chain([place]).collect();
             finding.break_with(what, shown);
@@ -99,13 +110,16 @@ fn is_legal(command: &Command, reply: &Reply) -> bool {
         Command::Use { .. } => *reply == Reply::Using,
         Command::Watch { .. } => *reply == Reply::Watching,
         Command::Ignore { .. } => matches!(reply, Reply::Watching | Reply::NotIgnored),
-        Command::Put { .. } => matches!(
-            reply,
-            Reply::Inserted { .. }
-                | Reply::Buried { id: Some(_) }
-                | Reply::Draining
-                | Reply::JobTooBig
-        ),
+        Command::Key { .. } => *reply == Reply::Keyed,
+        Command::Put { under, .. } => {
+            matches!(
+                reply,
+                Reply::Inserted { .. }
+                    | Reply::Buried { id: Some(_) }
+                    | Reply::Draining
+                    | Reply::JobTooBig
+            ) || under.is_some() && *reply == Reply::KeyInUse
+        }
         Command::Reserve { timeout, .. } => match reply {
             Reply::TimedOut => timeout.is_some(),
             Reply::Reserved { .. } | Reply::DeadlineSoon => true,
@@ -188,6 +202,18 @@ mod tests {
         let mut story = Story::new();
         story.told(2, 5, reserve(), reserved(1)).put(1, 10, 1);
         assert_eq!(broken(&mut story), 1);
+    }
+
+    #[test]
+    fn a_deadline_of_who_got_no_job_is_noticed() {
+        let mut story = Story::new();
+        story.put(1, 10, 1).told(3, 20, reserve(), Reply::DeadlineSoon);
+        assert_eq!(broken(&mut story), 1);
+        let mut story = Story::new();
+        story.put(1, 10, 1).reserve(3, 15, 1).told(3, 20, reserve(), Reply::DeadlineSoon);
+        assert_eq!(broken(&mut story), 0);
+        story.told(2, 30, reserve(), Reply::DeadlineSoon);
+        assert_eq!(broken(&mut story), 1, "another holds it");
     }
 
     #[test]

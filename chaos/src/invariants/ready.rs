@@ -7,7 +7,8 @@
 //!
 //! An unanswered reserve may have taken any job of its tubes, at any time after, but only one at a
 //! time, and it does nothing with it: its client left the connection. So every job that is surely
-//! ready here is *ready or held by such a ghost*; whoever claims something counts the ghosts.
+//! ready here is *ready or held by such a ghost*; whoever claims something counts the ghosts. A reserve
+//! behind an agent that moved may have held a job in the same way, until it was answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,23 +167,34 @@ fn handed_out<'a>(index: &Index<'a>) -> BTreeMap<&'a str, BTreeSet<(Moment, Mome
     handed
 }
 
-/// How many reserves of which nobody knows what they took had been sent by then to any of these
-/// tubes.
+/// How many reserves may hold a job of these tubes at some moment of a span without anybody's
+/// knowledge: those of which nobody knows what they took, and those that may have been carried out
+/// twice.
 pub(super) fn ghosts<'b>(
     index: &Index<'_>,
     tubes: impl Iterator<Item = &'b str>,
-    until: Moment,
+    span: (Moment, Moment),
 ) -> usize {
-    let mut places: BTreeSet<usize> = BTreeSet::new();
-    for tube in tubes {
-        let sent = index.ghosts.get(tube).into_iter().flatten();
-        places.extend(sent.take(ghosts_of(index, tube, until)));
-    }
+    let places: BTreeSet<usize> = tubes.flat_map(|tube| ghosts_in(index, tube, span)).collect();
     places.len()
 }
 
 /// The same for one tube.
-pub(super) fn ghosts_of(index: &Index<'_>, tube: &str, until: Moment) -> usize {
-    let sent = index.ghosts.get(tube).map_or(&[][..], Vec::as_slice);
-    sent.partition_point(|&place| index.record(place).invoked <= until)
+pub(super) fn ghosts_of(index: &Index<'_>, tube: &str, span: (Moment, Moment)) -> usize {
+    ghosts_in(index, tube, span).count()
+}
+
+fn ghosts_in<'b>(
+    index: &'b Index<'_>,
+    tube: &str,
+    (from, until): (Moment, Moment),
+) -> impl Iterator<Item = usize> + 'b {
+    let begun = move |places: Option<&'b Vec<usize>>| {
+        let places = places.map_or(&[][..], Vec::as_slice);
+        let count = places.partition_point(|&place| index.record(place).invoked <= until);
+        places[..count].iter().copied()
+    };
+    let passing = begun(index.passing.get(tube));
+    let passing = passing.filter(move |&place| index.record(place).returned >= from);
+    begun(index.ghosts.get(tube)).chain(passing)
 }

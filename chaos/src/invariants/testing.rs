@@ -2,8 +2,8 @@
 
 use crate::clock::Moment;
 use crate::history::{
-    Body, Command, Fault, FaultState, Head, History, MemberSample, Outcome, Phase, PhaseName,
-    Record, Reply,
+    Body, Command, FORMAT, Fault, FaultState, Head, History, MemberSample, Outcome, Phase,
+    PhaseName, Record, Reply,
 };
 
 use super::Finding;
@@ -31,11 +31,19 @@ pub(super) fn put(key: u64) -> Command {
     put_changed(key, |_| ())
 }
 
+/// A put with a key, of a body that is known by another one.
+pub(super) fn keyed(under: &str, key: u64) -> Command {
+    let Command::Put { tube, priority, delay, ttr, body, .. } = put(key) else {
+        unreachable!("it is a put")
+    };
+    Command::Put { tube, priority, delay, ttr, body, under: Some(under.to_owned()) }
+}
+
 fn put_changed(key: u64, change: impl FnOnce(&mut PutAs)) -> Command {
     let mut put = PutAs { tube: "t", priority: 100, delay: 0, ttr: 10 };
     change(&mut put);
     let PutAs { tube, priority, delay, ttr } = put;
-    Command::Put { tube: tube.to_owned(), priority, delay, ttr, body: body(key) }
+    Command::Put { tube: tube.to_owned(), priority, delay, ttr, body: body(key), under: None }
 }
 
 pub(super) fn reserve() -> Command {
@@ -85,7 +93,7 @@ pub(super) fn measure<'a>(finding: &'a Finding, name: &str) -> &'a str {
 
 impl Story {
     pub(super) fn new() -> Self {
-        let head = Head { format: 1, members: 3, ..Head::default() };
+        let head = Head { format: FORMAT, members: 3, ..Head::default() };
         Self { history: History { head, ..History::default() }, member: 0 }
     }
 

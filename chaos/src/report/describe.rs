@@ -98,7 +98,7 @@ mod tests {
     fn records_read_as_sentences() {
         let body = Body { key: 0xabc, bytes: 20, is_intact: true };
         let tube = "t".to_owned();
-        let put = Command::Put { tube, priority: 1, delay: 0, ttr: 30, body };
+        let put = Command::Put { tube, priority: 1, delay: 0, ttr: 30, body, under: None };
         assert_eq!(
             command(&put),
             "put body=(bytes=20 is_intact=true key=0000000000000abc) delay=0 priority=1 ttr=30 tube=t"

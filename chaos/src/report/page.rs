@@ -1,7 +1,7 @@
 //! The page around the tables and the timeline.
 
 use crate::history::{Command, FaultState, History, Outcome, Reply};
-use crate::invariants::{Finding, Invariant};
+use crate::invariants::{Finding, Invariant, coverage};
 
 use super::describe;
 use super::series::{Series, is_of_connection, latency_of_all};
@@ -65,7 +65,7 @@ pub(super) fn page(
     (passed, svg): (bool, &str),
 ) -> String {
     let mut html = Html::default();
-    let verdict = if passed { "passed" } else { "broken" };
+    let verdict = verdict(passed, findings);
     html.raw("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
     html.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
     html.raw("<meta name=\"color-scheme\" content=\"light dark\">");
@@ -75,7 +75,7 @@ pub(super) fn page(
         &format!("beanpole under faults, seed {}: {verdict}", history.head.seed),
     );
     html.raw(&format!("<style>{STYLE}</style></head><body><main>"));
-    head(&mut html, history, series, passed);
+    head(&mut html, history, series, (passed, verdict));
     tiles(&mut html, history, series);
     html.raw("<section><h2>Timeline</h2><figure>");
     html.raw(svg);
@@ -83,6 +83,8 @@ pub(super) fn page(
     tables::violations(&mut html, history, findings);
     html.raw("<section><h2>Promises</h2>");
     tables::invariants(&mut html, findings);
+    html.raw("</section><section><h2>What this run has exercised</h2>");
+    tables::coverage(&mut html, &coverage(history));
     html.raw("</section><section><h2>Faults</h2>");
     tables::faults(&mut html, &history.faults);
     html.raw("</section><section><details><summary>The timeline in numbers</summary>");
@@ -91,11 +93,22 @@ pub(super) fn page(
     html.0
 }
 
+/// In words. A run in which nothing was broken may be no pass all the same: something was not put to
+/// the test, or a fault was not there.
+fn verdict(passed: bool, findings: &[(Invariant, Finding)]) -> &'static str {
+    let is_broken = findings.iter().any(|(_, finding)| finding.broken > 0);
+    match (passed, is_broken) {
+        (true, _) => "passed",
+        (false, true) => "broken",
+        (false, false) => "not passed",
+    }
+}
+
 /// What was run, and how to run it again.
-fn head(html: &mut Html, history: &History, series: &Series, passed: bool) {
+fn head(html: &mut Html, history: &History, series: &Series, (passed, verdict): (bool, &str)) {
     let head = &history.head;
     html.raw("<header><div class=\"title\"><h1>beanpole under faults</h1>");
-    let (class, verdict) = if passed { ("good", "passed") } else { ("bad", "broken") };
+    let class = if passed { "good" } else { "bad" };
     html.element("span", &format!("verdict {class}"), verdict);
     html.raw("</div><dl class=\"facts\">");
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "none".to_owned(), describe::size);

@@ -1,7 +1,7 @@
 //! The tables of the page.
 
 use crate::history::{Fault, FaultState, History};
-use crate::invariants::{Finding, Invariant, Violation};
+use crate::invariants::{Exercise, Finding, Invariant, Violation};
 
 use super::describe;
 use super::page::Html;
@@ -86,6 +86,27 @@ fn measures(html: &mut Html, finding: &Finding) {
         html.element("dd", "", value);
     }
     html.raw("</dl>");
+}
+
+/// What happened in the run, and what had to.
+pub(super) fn coverage(html: &mut Html, coverage: &[Exercise]) {
+    html.raw(
+        "<div class=\"wide\"><table><thead><tr><th>what</th><th class=\"number\">count</th>\
+         <th class=\"number\">at least</th><th></th></tr></thead><tbody>",
+    );
+    for exercise in coverage {
+        html.raw("<tr>");
+        html.cell("promise", exercise.what);
+        html.cell("number", &describe::count(exercise.count));
+        let (least, class, verdict) = match exercise {
+            Exercise { least: 0, .. } => ("–".to_owned(), "quiet", "not asked"),
+            _ if exercise.is_lacking() => (describe::count(exercise.least), "bad", "lacking"),
+            _ => (describe::count(exercise.least), "good", "enough"),
+        };
+        html.cell("number", &least);
+        html.raw(&format!("<td><span class=\"pill {class}\">{verdict}</span></td></tr>"));
+    }
+    html.raw("</tbody></table></div>");
 }
 
 /// The violation that came first, with its records in full, and the others by name.

@@ -2,10 +2,10 @@
 
 use crate::clock::Moment;
 use crate::history::{
-    Body, Command, Fault, FaultState, Head, History, MemberSample, Outcome, Phase, PhaseName,
-    Record, Reply,
+    Body, Command, FORMAT, Fault, FaultState, Head, History, MemberSample, Outcome, Phase,
+    PhaseName, Record, Reply,
 };
-use crate::invariants::{Finding, Invariant};
+use crate::invariants::{Finding, Invariant, Repeats};
 
 use super::*;
 
@@ -15,11 +15,13 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 /// Forty seconds, with one fault after the other and two leaders.
 fn history() -> History {
     let head = Head {
-        format: 1,
+        format: FORMAT,
         seed: 42,
         command: "beanpole-chaos run --seed 42 --faults 'a<b'".to_owned(),
         server: "beanpole 0.1.0".to_owned(),
         members: 3,
+        has_agent: false,
+        has_keys: false,
         memory_budget: Some(128 << 20),
         memory_limit: Some(256 << 20),
     };
@@ -49,7 +51,14 @@ fn record(number: u64) -> Record {
         member: u32::try_from(number % 3).unwrap(),
         invoked: Moment(invoked),
         returned: Moment(invoked + took * MILLISECOND),
-        command: Command::Put { tube: "t".to_owned(), priority: 0, delay: 0, ttr: 30, body },
+        command: Command::Put {
+            tube: "t".to_owned(),
+            priority: 0,
+            delay: 0,
+            ttr: 30,
+            body,
+            under: None,
+        },
         outcome,
     }
 }
@@ -103,7 +112,12 @@ fn sample(member: u32, tenth: u64) -> MemberSample {
 }
 
 fn findings() -> Vec<(Invariant, Finding)> {
-    let invariant = |name, promise| Invariant { name, promise, check: |_| Finding::default() };
+    let invariant = |name, promise| Invariant {
+        name,
+        promise,
+        check: |_| Finding::default(),
+        repeats: Repeats::Apart,
+    };
     let mut lost = Finding { cases: 3_900, ..Finding::default() };
     lost.break_with("job 1001 is <lost>".to_owned(), vec![2_000, 2_001]);
     lost.break_with("job 3 is lost".to_owned(), vec![2, 3]);
@@ -136,6 +150,7 @@ fn page_says_all_and_needs_nothing_beside_itself() {
         "prefers-color-scheme:dark",
         "term 3",
         "lost in the middle",
+        "<td class=\"promise\">changes of leader</td><td class=\"number\">1</td>",
         "<details><summary>The timeline in numbers</summary>",
     ] {
         assert!(page.contains(expected), "no {expected:?}");
@@ -147,6 +162,15 @@ fn page_says_all_and_needs_nothing_beside_itself() {
     // A name space is a name and not fetched.
     let page = page.replace("http://www.w3.org/2000/svg", "");
     assert!(!page.contains("http"), "the page points outside");
+}
+
+#[test]
+fn run_that_broke_nothing_and_is_no_pass_is_not_called_broken() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.html");
+    write_html(&path, &history(), &findings()[1..], false).unwrap();
+    let page = fs::read_to_string(&path).unwrap();
+    assert!(page.contains("<span class=\"verdict bad\">not passed</span>"));
 }
 
 #[test]

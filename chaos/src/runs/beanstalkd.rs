@@ -9,23 +9,25 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
+use crate::check::Verdict;
 use crate::clock::{Clock, now};
-use crate::history::{self, Fault, FaultState, Head, Line, Phase, PhaseName};
+use crate::history::{self, Fault, FaultState, Head, Line, MemberSample};
 use crate::testbed::Random;
-use crate::workload::{self, Workload, WorkloadOptions, tube_names};
+use crate::workload::{Workload, WorkloadOptions};
 
-use super::live::{DRAIN_LIMIT, TUBES};
-use super::recording::{record, stop};
-use super::verdict::judge;
-use super::{Live, Verdict};
+use super::Live;
+use super::recording::record;
+use super::sampler::Leaders;
+use super::stage::{Stage, Subject, tubes};
+use super::verdict::conclude;
+use super::watch::Watch;
 
-const WARM: Duration = Duration::from_secs(3);
-const HEALED: Duration = Duration::from_secs(12);
 /// How long it runs between two kills, and is down after one, in milliseconds.
 const RUNS: std::ops::Range<u64> = 3_000..8_000;
 const DOWN: std::ops::Range<u64> = 200..1_500;
+const KILL: &str = "kill";
 const UP_WITHIN: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -34,8 +36,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// # Errors
 /// When it is not installed, or the run cannot be made.
 pub fn beanstalkd(live: &Live) -> Result<Verdict> {
-    record(&live.out, |lines| run(live, lines))??;
-    judge(&live.out)
+    let ended = record(&live.out, |lines| run(live, lines))?;
+    conclude(live, ended)
 }
 
 fn run(live: &Live, lines: &SyncSender<Line>) -> Result<()> {
@@ -47,50 +49,56 @@ fn run(live: &Live, lines: &SyncSender<Line>) -> Result<()> {
         command: live.command.clone(),
         server: server.version()?,
         members: 1,
+        has_agent: false,
+        has_keys: false,
         memory_budget: None,
         memory_limit: None,
     }))?;
     server.start()?;
-    let enter = |name| {
-        let line = Line::Phase(Phase { name, at: clock.now() });
-        lines.send(line).map_err(|_| anyhow!("the history cannot be written any more"))
-    };
-    let tubes = tube_names(TUBES);
-    let addresses = vec![server.address];
+    let addresses = server.addresses();
     let options = WorkloadOptions {
-        tubes: tubes.clone(),
-        ..WorkloadOptions::on(addresses.clone(), live.seed)
+        tubes: tubes(),
+        has_keys: false,
+        ..WorkloadOptions::on(addresses, live.seed)
     };
-    enter(PhaseName::Warm)?;
-    let workload = Workload::start(options, clock, lines.clone());
-    thread::sleep(WARM);
-    enter(PhaseName::Faults)?;
-    let mut random = Random::new(live.seed);
-    let end = now() + live.time;
+    let workload = Some(Workload::start(options, clock, lines.clone()));
+    let random = Random::new(live.seed);
+    let watch = Watch::new(clock, Leaders::default());
+    let mut stage = Stage {
+        subject: server,
+        clock,
+        lines,
+        random,
+        workload,
+        agent: None,
+        backlog: None,
+        watch,
+    };
+    stage.walk(|stage| kill_again_and_again(stage, live.time))
+}
+
+fn kill_again_and_again(stage: &mut Stage<'_, Beanstalkd>, time: Duration) -> Result<()> {
+    let end = now() + time;
     while now() < end {
-        thread::sleep(Duration::from_millis(random.within(RUNS)));
-        let began = clock.now();
-        server.kill();
-        thread::sleep(Duration::from_millis(random.within(DOWN)));
-        server.start()?;
-        lines.send(Line::Fault(Fault {
-            name: "kill".to_owned(),
+        let runs = Duration::from_millis(stage.random.within(RUNS));
+        stage.stay(runs);
+        let began = stage.clock.now();
+        stage.watch.fault_begins(KILL);
+        stage.subject.kill();
+        let down = Duration::from_millis(stage.random.within(DOWN));
+        stage.stay(down);
+        stage.subject.start()?;
+        stage.watch.fault_ends(KILL, "healed");
+        stage.write(Line::Fault(Fault {
+            name: KILL.to_owned(),
             target: "the server".to_owned(),
             members: vec![0],
             began,
-            healed: Some(clock.now()),
+            healed: Some(stage.clock.now()),
             state: FaultState::Installed,
             note: "SIGKILL, and a start on the same binlog".to_owned(),
         }))?;
     }
-    enter(PhaseName::Healed)?;
-    thread::sleep(HEALED);
-    stop(workload)?;
-    enter(PhaseName::Quiet)?;
-    workload::look(&addresses, &tubes, clock, lines)?;
-    enter(PhaseName::Drain)?;
-    workload::drain(&addresses, &tubes, clock, lines, DRAIN_LIMIT)?;
-    enter(PhaseName::Over)?;
     Ok(())
 }
 
@@ -138,6 +146,17 @@ impl Beanstalkd {
             drop(process.kill());
             process.wait().expect("a child can be waited for");
         }
+    }
+}
+
+impl Subject for Beanstalkd {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        vec![self.address]
+    }
+
+    /// It tells nothing of its inside.
+    fn samples(&self, _: Clock) -> Vec<MemberSample> {
+        Vec::new()
     }
 }
 

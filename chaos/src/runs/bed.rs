@@ -14,8 +14,10 @@ use super::Live;
 pub(super) const MEMORY_BUDGET: u64 = 96 << 20;
 pub(super) const MEMORY_LIMIT: u64 = 160 << 20;
 /// Jobs that are there before anything else, four times what members with such a budget keep in
-/// memory: so there are files of cold jobs.
-pub(super) const BACKLOG_JOBS: u32 = 10_000;
+/// memory: so there are files of cold jobs. Clients work some of them off in some minutes; the others
+/// rest in a tube that nobody knows of until all are taken out.
+pub(super) const WORKED_JOBS: u32 = 4_000;
+pub(super) const RESTING_JOBS: u32 = 7_000;
 pub(super) const BACKLOG_BODY_BYTES: u32 = 6_000;
 /// The disk of each member, when it has one of its own.
 const DISK_BYTES: u64 = 1 << 30;
@@ -26,10 +28,11 @@ const CHECKPOINT_OPS: &str = "3000";
 pub(super) fn options(live: &Live) -> ClusterOptions {
     let any = |kinds: &[Kind]| live.kinds.iter().any(|kind| kinds.contains(kind));
     let ways = [Kind::CutOneWay, Kind::CutTwoWays, Kind::Isolate, Kind::CutPattern];
+    let members = if live.kinds.contains(&Kind::Grow) { 1 } else { live.members };
     let planted = live.planted.iter().map(|bug| ("BEANPOLE_PLANTED".to_owned(), bug.clone()));
     let flags = ["--memory", &format!("{MEMORY_BUDGET}"), "--checkpoint-ops-max", CHECKPOINT_OPS];
     ClusterOptions {
-        members: live.members,
+        members,
         flags: flags.map(str::to_owned).to_vec(),
         environment: planted.collect(),
         disk_size: any(&[Kind::PowerLoss, Kind::FullDisk]).then_some(DISK_BYTES),

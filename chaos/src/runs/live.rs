@@ -1,40 +1,37 @@
 //! A cluster under faults, from its start to the verdict.
 
-use std::fs;
+use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::check::Verdict;
 use crate::clock::Clock;
 use crate::faults::{self, Kind, Plan, Target};
-use crate::history::{self, Fault, FaultState, Head, Line, PhaseName};
-use crate::testbed::{Cluster, Random};
-use crate::workload::{self, Backlog, Workload, WorkloadOptions, tube_names};
+use crate::history::{self, Fault, FaultState, Head, Line};
+use crate::testbed::{Agent, Cluster, Random};
+use crate::workload::{self, Backlog, Workload, WorkloadOptions};
 
 use super::bed;
 use super::recording::record;
 use super::sampler::{Leaders, Sampler};
 use super::schedule::course;
-use super::stage::Stage;
-use super::verdict::judge;
+use super::stage::{Stage, Subject, all_tubes, tubes};
+use super::verdict::conclude;
 use super::watch::Watch;
-use super::{Live, Verdict};
+use super::{Live, Mix, Via};
 
-/// Clients work before anything is broken, and after all is healed.
-const WARM: Duration = Duration::from_secs(5);
-const HEALED: Duration = Duration::from_secs(20);
-/// How long taking out all jobs may take.
-pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 /// For how long each of the 64 ways to cut stays, and how long nothing is cut after it.
 const PATTERN_LASTS: Duration = Duration::from_secs(3);
 const PATTERN_PAUSE: Duration = Duration::from_secs(2);
-pub(super) const TUBES: usize = 4;
 
 /// Faults that come together.
 struct Step {
     pause: Duration,
     plans: Vec<Plan>,
+    apart: Duration,
     lasts: Duration,
 }
 
@@ -51,10 +48,15 @@ pub fn live(live: &Live) -> Result<Verdict> {
 /// by itself.
 pub(super) fn observe(live: &Live) -> Result<Result<()>> {
     let mut random = Random::new(live.seed);
-    let windows = course(&live.kinds, live.mix, live.time, &mut random);
-    let steps = windows.into_iter().map(|window| Step {
+    let (growth, kinds): (Vec<Kind>, Vec<Kind>) =
+        live.kinds.iter().partition(|kind| **kind == Kind::Grow);
+    // Once, and before what takes three.
+    let growth = course(&growth, Mix::Alone, Duration::ZERO, Kind::beside, &mut random);
+    let others = course(&kinds, live.mix, live.time, Kind::beside, &mut random);
+    let steps = growth.into_iter().chain(others).map(|window| Step {
         pause: window.pause,
         plans: window.kinds.into_iter().map(|kind| plan(kind, live.members, &mut random)).collect(),
+        apart: window.apart,
         lasts: window.lasts,
     });
     let steps: Vec<Step> = steps.collect();
@@ -67,21 +69,19 @@ pub(super) fn observe(live: &Live) -> Result<Result<()>> {
 /// As [`live`].
 pub fn patterns(live: &Live) -> Result<Verdict> {
     let live = Live { kinds: vec![Kind::CutPattern], ..live.clone() };
-    let step = |plan| Step { pause: PATTERN_PAUSE, plans: vec![plan], lasts: PATTERN_LASTS };
+    let step = |plan| Step {
+        pause: PATTERN_PAUSE,
+        plans: vec![plan],
+        apart: Duration::ZERO,
+        lasts: PATTERN_LASTS,
+    };
     let steps: Vec<Step> = faults::patterns().into_iter().map(step).collect();
     let random = Random::new(live.seed);
     let ended = record(&live.out, |lines| run(&live, &steps, random, lines))?;
     conclude(&live, ended)
 }
 
-/// Judges what was seen, however the run ended.
-fn conclude(live: &Live, ended: Result<()>) -> Result<Verdict> {
-    let verdict = judge(&live.out)?;
-    ended?;
-    Ok(verdict)
-}
-
-/// A fault of a cluster that has so many members at the beginning.
+/// A fault of a cluster of so many members.
 fn plan(kind: Kind, members: u8, random: &mut Random) -> Plan {
     match members {
         1 => Plan { kind, target: Target::One(0) },
@@ -98,57 +98,90 @@ fn run(live: &Live, steps: &[Step], random: Random, lines: &SyncSender<Line>) ->
         command: live.command.clone(),
         server: bed::version(&live.program)?,
         members: live.members.into(),
+        has_agent: live.via == Via::Agent,
+        has_keys: true,
         memory_budget: Some(bed::MEMORY_BUDGET),
         memory_limit: options.memory_limit,
     }))?;
     let steps = leave_out(steps, clock, lines)?;
     let cluster = Cluster::try_start(options).map_err(|why| anyhow!(why))?;
-    let addresses = (0..cluster.member_count()).map(|member| cluster.address(member)).collect();
-    let options =
-        WorkloadOptions { tubes: tube_names(TUBES), ..WorkloadOptions::on(addresses, live.seed) };
-    let deep = Backlog {
-        tube: (TUBES - 1, tube_names(TUBES)[TUBES - 1].clone()),
-        jobs: bed::BACKLOG_JOBS,
-        bytes: bed::BACKLOG_BODY_BYTES,
-        seed: live.seed,
+    let addresses = cluster.addresses();
+    let backlog = |tube, jobs| {
+        let (bytes, seed) = (bed::BACKLOG_BODY_BYTES, live.seed);
+        Backlog { tube, jobs, bytes, seed }
     };
-    let filled = workload::fill(&deep, &options.addresses, clock, lines);
-    // A member may refuse some of them; then there are fewer cold jobs.
-    ensure!(filled > 0, "no job is taken before anything is broken");
+    let worked = backlog(last_of(tubes()), bed::WORKED_JOBS);
+    for backlog in [&worked, &backlog(last_of(all_tubes()), bed::RESTING_JOBS)] {
+        let filled = workload::fill(backlog, &addresses, clock, lines);
+        // A member may refuse some of them; then there are fewer cold jobs.
+        ensure!(filled > 0, "no job is taken before anything is broken");
+    }
+    let agent = agent(live, &cluster)?;
+    let options = workload_options(live, addresses, agent.as_ref());
     let workload = Workload::start(options, clock, lines.clone());
     let leaders = Leaders::default();
     let sampler = Sampler::start(cluster.watch(), clock, lines.clone(), leaders.clone());
     let watch = Watch::new(clock, leaders);
     let workload = Some(workload);
-    let mut stage = Stage { cluster, clock, lines, random, workload, watch };
-    let result = play(&mut stage, &steps);
+    let mut stage = Stage {
+        subject: cluster,
+        clock,
+        lines,
+        random,
+        agent,
+        workload,
+        backlog: Some(worked),
+        watch,
+    };
+    let result = stage.walk(|stage| play(stage, &steps, live.has_bursts));
     drop(sampler);
     // For whoever looks for the reason.
-    for member in 0..stage.cluster.member_count() {
-        fs::write(live.out.join(format!("member-{member}.log")), stage.cluster.log(member))?;
+    for member in 0..stage.subject.member_count() {
+        fs::write(live.out.join(format!("member-{member}.log")), stage.subject.log(member))?;
     }
     result
 }
 
-fn play(stage: &mut Stage<'_>, steps: &[Step]) -> Result<()> {
-    stage.enter(PhaseName::Warm)?;
-    stage.stay(WARM);
-    stage.enter(PhaseName::Faults)?;
+/// The agent in front of all members that there will be, if clients speak to one.
+fn agent(live: &Live, cluster: &Cluster) -> Result<Option<Agent>> {
+    if live.via == Via::Members {
+        return Ok(None);
+    }
+    let members = (0..usize::from(live.members)).map(|place| cluster.address_at(place));
+    let members: Vec<SocketAddr> = members.collect();
+    let log = File::create(live.out.join("agent.log")).context("the agent's log")?;
+    let agent = Agent::logging(&live.program, &members, log);
+    agent.map(Some).map_err(|why| anyhow!(why))
+}
+
+fn workload_options(
+    live: &Live,
+    members: Vec<SocketAddr>,
+    agent: Option<&Agent>,
+) -> WorkloadOptions {
+    let options = WorkloadOptions { tubes: tubes(), ..WorkloadOptions::on(members, live.seed) };
+    match agent {
+        None => options,
+        Some(agent) => WorkloadOptions {
+            addresses: vec![agent.address()],
+            first_place: live.members.into(),
+            members_behind: live.members.into(),
+            ..options
+        },
+    }
+}
+
+fn play(stage: &mut Stage<'_, Cluster>, steps: &[Step], has_bursts: bool) -> Result<()> {
     for step in steps {
         stage.stay(step.pause);
-        stage.suffer(&step.plans, step.lasts)?;
+        stage.suffer(&step.plans, (step.apart, has_bursts), step.lasts)?;
     }
-    stage.enter(PhaseName::Healed)?;
-    stage.stay(HEALED);
-    stage.stop_clients()?;
-    stage.enter(PhaseName::Quiet)?;
-    let tubes = tube_names(TUBES);
-    workload::look(&stage.addresses(), &tubes, stage.clock, stage.lines)?;
-    stage.look()?;
-    stage.enter(PhaseName::Drain)?;
-    workload::drain(&stage.addresses(), &tubes, stage.clock, stage.lines, DRAIN_LIMIT)?;
-    stage.look()?;
-    stage.enter(PhaseName::Over)
+    Ok(())
+}
+
+/// The last tube, with its place.
+fn last_of(tubes: Vec<String>) -> (usize, String) {
+    tubes.into_iter().enumerate().next_back().expect("a run has tubes")
 }
 
 /// Writes down what this machine cannot do, and gives back what it can.
@@ -168,7 +201,7 @@ fn leave_out(steps: &[Step], clock: Clock, lines: &SyncSender<Line>) -> Result<V
             let can = known.iter().find(|(kind, _)| *kind == plan.kind);
             plans.extend(can.is_some_and(|(_, can)| can.is_ok()).then_some(*plan));
         }
-        left.push(Step { pause: step.pause, plans, lasts: step.lasts });
+        left.push(Step { pause: step.pause, plans, apart: step.apart, lasts: step.lasts });
     }
     Ok(left)
 }

@@ -15,25 +15,40 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
+use crate::check::Verdict;
 use crate::faults::{self, Kind};
 
 pub use beanstalkd::beanstalkd;
 pub use live::{live, patterns};
 pub use planted::planted;
 pub use schedule::Mix;
-pub use verdict::Verdict;
+
+/// What clients speak to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// The members, one each at a time.
+    Members,
+    /// An agent beside them, which speaks to the members.
+    Agent,
+}
 
 /// What is to be run.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// How many members, at the beginning.
+    /// How many members; before growth, which comes first if it is among the faults, there is one.
     pub members: u8,
     /// For how long faults come and go; each kind comes once, however long that takes.
     pub time: Duration,
+    /// What clients speak to.
+    pub via: Via,
     /// Which faults.
     pub kinds: Vec<Kind>,
     /// How they are combined.
     pub mix: Mix,
+    /// Whether the backlog is put once more, each time when the first fault of some is there.
+    pub has_bursts: bool,
     /// Where all that is random comes from.
     pub seed: u64,
     /// The server.

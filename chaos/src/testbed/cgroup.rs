@@ -7,10 +7,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use super::owner;
 
 const NAME_PREFIX: &str = "beanpole-";
 /// A process that was just waited for can still be counted in its group for a moment.
@@ -49,7 +51,7 @@ impl MemoryGroup {
         static CREATED: AtomicU32 = AtomicU32::new(0);
         let own = own_group()?;
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{NAME_PREFIX}{}-{number}", process::id());
+        let name = format!("{NAME_PREFIX}{}-{number}", owner::id());
         let mut refusals = Vec::new();
         for parent in own.parents() {
             remove_orphans(parent);
@@ -59,6 +61,13 @@ impl MemoryGroup {
             }
         }
         Err(refusals.join("; "))
+    }
+
+    /// Removes groups of processes that were killed before they could.
+    pub fn sweep() {
+        for parent in own_group().iter().flat_map(Own::parents) {
+            remove_orphans(parent);
+        }
     }
 
     /// Where it is, for reports.
@@ -219,8 +228,7 @@ fn remove_orphans(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let pid = name.strip_prefix(NAME_PREFIX).and_then(|rest| rest.split('-').next());
-        let owner_has_gone = pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists());
-        if owner_has_gone {
+        if pid.is_some_and(owner::has_gone) {
             // The kernel refuses while processes are inside; then there is nothing to do.
             drop(fs::remove_dir(entry.path()));
         }

@@ -5,14 +5,17 @@
 //! Nothing here uses the server's own code, so that a mistake there cannot hide itself; all that
 //! was made is taken away again when its handle is dropped.
 
+mod agent;
 mod cgroup;
 mod client;
 mod cluster;
 mod command;
 mod glutton;
 mod loop_disk;
+pub mod owner;
 mod random;
 
+pub use agent::Agent;
 pub use cgroup::MemoryGroup;
 pub use client::{Client, PATIENCE};
 pub use cluster::{

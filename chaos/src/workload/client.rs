@@ -8,6 +8,7 @@ use crate::history::{Body, Command, Reply};
 
 use super::body::{self, new_key, tube_of};
 use super::connection::{Connection, Ended, Place};
+use super::keyed::KeyedPut;
 use super::kinds::{self, Kind, Work};
 use super::shared::{Job, Shared};
 use crate::testbed::Random;
@@ -37,7 +38,9 @@ pub(super) struct Client {
     kind: Kind,
     connections: u32,
     puts: u32,
-    /// The place of the member to try next.
+    /// A put with a key of which nobody knows whether it was carried out.
+    unanswered: Option<KeyedPut>,
+    /// Which address to try next.
     member: usize,
 }
 
@@ -48,6 +51,8 @@ pub(super) struct Hand<'a> {
     connection: &'a mut Connection,
     client: u32,
     puts: &'a mut u32,
+    /// Until it is answered, on whatever connection.
+    pub(super) unanswered: &'a mut Option<KeyedPut>,
 }
 
 impl Client {
@@ -56,7 +61,7 @@ impl Client {
         let seed = shared.options.seed ^ u64::from(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let random = Random::new(seed);
         let member = usize::try_from(number).expect("a number fits");
-        Self { shared, number, random, kind, connections: 0, puts: 0, member }
+        Self { shared, number, random, kind, connections: 0, puts: 0, unanswered: None, member }
     }
 
     /// Works until the run is over, then finishes what it has and closes its connection.
@@ -84,7 +89,8 @@ impl Client {
         let place = Place {
             client: self.number,
             connection: self.connections,
-            member: u32::try_from(self.member).expect("few members"),
+            member: self.shared.options.first_place
+                + u32::try_from(self.member).expect("few members"),
         };
         Connection::open(place, address, self.shared.options.reply_limit, &self.shared.recorder)
     }
@@ -102,6 +108,7 @@ impl Client {
             connection: &mut connection,
             client: self.number,
             puts: &mut self.puts,
+            unanswered: &mut self.unanswered,
         };
         let is_long_away =
             || self.member != home && self.shared.recorder.now().since(began) > stays;
@@ -151,6 +158,12 @@ impl Hand<'_> {
         Ok(reply)
     }
 
+    /// Asks, as fast as the run allows, for what tells nothing new.
+    pub(super) fn ask_unheard(&mut self, command: Command) -> Result<Reply, Ended> {
+        self.shared.wait_for_slot();
+        self.connection.ask(command)
+    }
+
     /// Sleeps for any time of `milliseconds`, less when the run is over.
     pub(super) fn pause(&mut self, milliseconds: std::ops::Range<u32>) {
         let pause = self.random.within_u32(milliseconds);
@@ -166,12 +179,20 @@ impl Hand<'_> {
         self.shared.options.tubes[tube].clone()
     }
 
-    /// Uses a tube, unless it does.
-    pub(super) fn use_tube(&mut self, tube: usize) -> Result<(), Ended> {
+    /// Uses a tube, unless it does. Tells whether it does then: it may be refused for want of room.
+    pub(super) fn use_tube(&mut self, tube: usize) -> Result<bool, Ended> {
         if self.connection.used() != self.shared.options.tubes[tube] {
             self.ask(Command::Use { tube: self.tube_name(tube) })?;
         }
-        Ok(())
+        Ok(self.connection.used() == self.shared.options.tubes[tube])
+    }
+
+    /// What no put of the run has said yet, in so many bytes or as few as there must be. Its place is
+    /// `tube`.
+    pub(super) fn new_body(&mut self, tube: usize, bytes: u32) -> Body {
+        *self.puts += 1;
+        let key = new_key(self.client, tube, *self.puts);
+        Body { key, bytes: bytes.max(body::BODY_BYTES_MIN), is_intact: true }
     }
 
     /// Puts a new job of so many bytes into the tube in use. Its place is `tube`.
@@ -181,13 +202,10 @@ impl Hand<'_> {
         (priority, delay, ttr): (u32, u32, u32),
         bytes: u32,
     ) -> Result<Reply, Ended> {
-        *self.puts += 1;
-        let key = new_key(self.client, tube, *self.puts);
-        let bytes = bytes.max(body::BODY_BYTES_MIN);
-        let body = Body { key, bytes, is_intact: true };
+        let body = self.new_body(tube, bytes);
         // What is in use, in truth: a `use` may have been refused for want of room.
         let tube = self.connection.used().to_owned();
-        self.ask(Command::Put { tube, priority, delay, ttr, body })
+        self.ask(Command::Put { tube, priority, delay, ttr, body, under: None })
     }
 
     /// Reserves a job from the watched tubes. Its tube follows from what it says.
@@ -199,6 +217,13 @@ impl Hand<'_> {
             _ => None,
         };
         Ok((reply, job))
+    }
+
+    /// The time to run of a job, in seconds, if the member tells.
+    pub(super) fn time_to_run(&mut self, job: Job) -> Result<Option<u32>, Ended> {
+        let reply = self.ask(Command::StatsJob { id: job.id })?;
+        let Reply::Stats { values } = reply else { return Ok(None) };
+        Ok(values.get("ttr").and_then(|seconds| seconds.parse().ok()))
     }
 
     /// Deletes a job.

@@ -42,7 +42,7 @@ fn commands(records: &[Record]) -> Vec<&Command> {
 }
 
 fn put(body: Body) -> Command {
-    Command::Put { tube: "default".to_owned(), priority: 5, delay: 0, ttr: 30, body }
+    Command::Put { tube: "default".to_owned(), priority: 5, delay: 0, ttr: 30, body, under: None }
 }
 
 fn reserve() -> Command {

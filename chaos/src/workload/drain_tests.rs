@@ -84,6 +84,7 @@ fn everything_that_a_workload_puts_is_drained() {
     let clock = Clock::start();
     let (lines, receiver) = sync_channel(LINES_MAX);
     let options = WorkloadOptions {
+        has_keys: false,
         // Both places are the same server, so that clients are at home in two.
         addresses: vec![server.address; 2],
         clients: 16,

@@ -14,6 +14,7 @@ pub(super) fn bytes_of(command: &Command) -> Option<Vec<u8>> {
             bytes.extend_from_slice(b"\r\n");
             return Some(bytes);
         }
+        Command::Key { key } => format!("key {key}"),
         Command::Use { tube } => format!("use {tube}"),
         Command::Watch { tube } => format!("watch {tube}"),
         Command::Ignore { tube } => format!("ignore {tube}"),

@@ -86,6 +86,7 @@ fn put_all(
             delay: 0,
             ttr: random.pick(&TTR_SECONDS),
             body: Body { key, bytes: backlog.bytes, is_intact: true },
+            under: None,
         })?;
         *taken += u32::from(matches!(reply, Reply::Inserted { .. }));
     }

@@ -14,6 +14,7 @@ mod connection;
 mod drain;
 mod encode;
 mod fill;
+mod keyed;
 mod kinds;
 mod reply;
 mod shared;
@@ -62,6 +63,12 @@ pub struct WorkloadOptions {
     pub tubes: Vec<String>,
     /// Where the members listen, by place; at least one. Any server of the protocol will do.
     pub addresses: Vec<SocketAddr>,
+    /// The place of the first of them in the history.
+    pub first_place: u32,
+    /// How many members there are behind each of them: so many times the clients that one needs.
+    pub members_behind: usize,
+    /// Whether some puts have keys, and are sent again. beanstalkd knows none.
+    pub has_keys: bool,
     /// The most commands of all clients together.
     pub commands_per_second_max: u32,
     /// Producers stop at about so many jobs in a tube; for most of the time at very few.
@@ -78,6 +85,9 @@ impl WorkloadOptions {
             clients: 24,
             tubes: tube_names(4),
             addresses,
+            first_place: 0,
+            members_behind: 1,
+            has_keys: true,
             commands_per_second_max: 2_000,
             backlog_max: BACKLOG_MAX,
             reply_limit: REPLY_LIMIT,
@@ -120,7 +130,8 @@ impl Workload {
         let tubes = options.tubes.len();
         assert!((1..=TUBES_MAX).contains(&tubes), "{tubes} tubes are none or too many");
         let mut random = Random::new(options.seed);
-        let kinds = Kind::of_all(options.clients, options.addresses.len(), &mut random);
+        let members = options.addresses.len() * options.members_behind;
+        let kinds = Kind::of_all(options.clients, members, &mut random);
         let recorder = Arc::new(Recorder::new(clock, lines));
         let shared = Arc::new(Shared::new(options, recorder));
         let clients = (0..).zip(kinds);

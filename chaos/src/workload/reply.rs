@@ -67,7 +67,8 @@ fn short_reply(command: &Command, watched: Watched, words: &[&str]) -> Option<Re
     match (command, words) {
         (_, ["OUT_OF_MEMORY"]) => Some(Reply::OutOfMemory),
         (_, ["INTERNAL_ERROR"]) => Some(Reply::InternalError),
-        (Command::Put { .. }, _) => put_reply(words),
+        (Command::Key { .. }, ["KEYED"]) => Some(Reply::Keyed),
+        (Command::Put { under, .. }, _) => put_reply(words, under.is_some()),
         (Command::Use { tube }, ["USING", name]) if name == tube => Some(Reply::Using),
         (Command::Watch { .. }, ["WATCHING", count]) => {
             let expected = watched.count + usize::from(!watched.has_tube);
@@ -99,12 +100,13 @@ fn short_reply(command: &Command, watched: Watched, words: &[&str]) -> Option<Re
     }
 }
 
-fn put_reply(words: &[&str]) -> Option<Reply> {
+fn put_reply(words: &[&str], has_key: bool) -> Option<Reply> {
     match words {
         ["INSERTED", id] => Some(Reply::Inserted { id: job_id(id)? }),
         ["BURIED", id] => Some(Reply::Buried { id: Some(job_id(id)?) }),
         ["DRAINING"] => Some(Reply::Draining),
         ["JOB_TOO_BIG"] => Some(Reply::JobTooBig),
+        ["KEY_IN_USE"] => has_key.then_some(Reply::KeyInUse),
         _ => None,
     }
 }
@@ -240,7 +242,7 @@ mod tests {
 
     fn put() -> Command {
         let body = Body { key: 1, bytes: 16, is_intact: true };
-        Command::Put { tube: "t".to_owned(), priority: 0, delay: 0, ttr: 1, body }
+        Command::Put { tube: "t".to_owned(), priority: 0, delay: 0, ttr: 1, body, under: None }
     }
 
     fn reserve(timeout: Option<u32>) -> Command {
@@ -252,6 +254,7 @@ mod tests {
         let table = [
             (put(), "DELETED\r\n"),
             (put(), "EXPECTED_CRLF\r\n"),
+            (put(), "KEY_IN_USE\r\n"),
             (put(), "INSERTED\r\n"),
             (put(), "INSERTED 0\r\n"),
             (put(), "INSERTED 07\r\n"),
@@ -275,6 +278,7 @@ mod tests {
             (Command::Kick { tube: "t".to_owned(), bound: 2 }, "KICKED 3\r\n"),
             (Command::Kick { tube: "t".to_owned(), bound: 2 }, "KICKED\r\n"),
             (Command::KickJob { id: 7 }, "KICKED 1\r\n"),
+            (Command::Key { key: "k".to_owned() }, "UNKNOWN_COMMAND\r\n"),
             (Command::Use { tube: "t".to_owned() }, "USING u\r\n"),
             (Command::Watch { tube: "t".to_owned() }, "WATCHING 1\r\n"),
             (Command::Ignore { tube: "t".to_owned() }, "NOT_IGNORED\r\n"),

@@ -11,11 +11,14 @@ use crate::clock::Moment;
 use crate::history::{Command, Reply};
 
 use super::WorkloadOptions;
+use super::keyed::KeyedPut;
 use super::tally::Recorder;
 use crate::testbed::Random;
 
 /// Ids of one kind that are remembered.
 const NOTES_MAX: usize = 1024;
+/// Puts with a key that are remembered: few, so that what is sent again was put not long ago.
+const KEYED_MAX: usize = 64;
 /// How long a tube is full or nearly empty, in seconds.
 const TIDE_SECONDS: u64 = 8;
 /// Of so many tides one is high.
@@ -52,6 +55,7 @@ pub(super) struct Shared {
 struct Notes {
     put: VecDeque<Job>,
     buried: VecDeque<Job>,
+    keyed: VecDeque<KeyedPut>,
 }
 
 impl Shared {
@@ -132,7 +136,7 @@ impl Shared {
             ) => {
                 if let Some(tube) = self.place_of(tube) {
                     self.backlogs[tube].fetch_add(1, Ordering::Relaxed);
-                    remember(&mut self.notes().put, Job { id: *id, tube });
+                    remember(&mut self.notes().put, NOTES_MAX, Job { id: *id, tube });
                 }
             }
             // Counts drift with what was never answered; a look at the tube puts them right.
@@ -157,7 +161,7 @@ impl Shared {
 
     /// A job was buried.
     pub(super) fn learn_buried(&self, job: Job) {
-        remember(&mut self.notes().buried, job);
+        remember(&mut self.notes().buried, NOTES_MAX, job);
     }
 
     /// A job that was buried not long ago.
@@ -170,6 +174,18 @@ impl Shared {
         let notes = self.notes();
         let length = notes.put.len();
         if length == 0 { None } else { notes.put.get(random.index(length)).copied() }
+    }
+
+    /// A put with a key was answered.
+    pub(super) fn learn_keyed(&self, put: KeyedPut) {
+        remember(&mut self.notes().keyed, KEYED_MAX, put);
+    }
+
+    /// Any put with a key that was answered not long ago.
+    pub(super) fn pick_keyed(&self, random: &mut Random) -> Option<KeyedPut> {
+        let notes = self.notes();
+        let length = notes.keyed.len();
+        if length == 0 { None } else { notes.keyed.get(random.index(length)).cloned() }
     }
 
     fn place_of(&self, tube: &str) -> Option<usize> {
@@ -186,11 +202,11 @@ impl Shared {
 }
 
 /// Keeps the newest.
-fn remember(notes: &mut VecDeque<Job>, job: Job) {
-    if notes.len() == NOTES_MAX {
+fn remember<T>(notes: &mut VecDeque<T>, most: usize, note: T) {
+    if notes.len() == most {
         notes.pop_front();
     }
-    notes.push_back(job);
+    notes.push_back(note);
 }
 
 #[cfg(test)]
@@ -228,7 +244,7 @@ mod tests {
         let shared = shared(1);
         let tube = || shared.options.tubes[1].clone();
         let body = crate::history::Body { key: 1, bytes: 16, is_intact: true };
-        let put = Command::Put { tube: tube(), priority: 0, delay: 0, ttr: 1, body };
+        let put = Command::Put { tube: tube(), priority: 0, delay: 0, ttr: 1, body, under: None };
         shared.learn(&put, &Reply::Inserted { id: 7 });
         assert_eq!(shared.backlog(), 1);
         let job = shared.pick_put(&mut Random::new(0)).unwrap();

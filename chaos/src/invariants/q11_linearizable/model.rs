@@ -23,8 +23,10 @@ pub(super) enum State {
         by: Connection,
         expires: Moment,
     },
-    /// Held by a reserve whose client does not know of it.
-    Ghost,
+    /// Held by a reserve whose client does not know of it, up to that moment at most.
+    Ghost {
+        until: Moment,
+    },
     Buried,
     Deleted,
 }
@@ -119,28 +121,31 @@ impl Kind {
         })
     }
 
-    /// The state after the command at this moment, if a single server answers so in this state.
+    /// The state after the command that was sent at this moment, if a single server answers so in this
+    /// state. Delays and times to run begin then at the earliest: a member may count them from when it
+    /// takes the command on, and others see what came of it when it is on the disk.
     pub(super) fn apply(
         self,
         state: State,
         by: Connection,
-        at: Moment,
+        sent: Moment,
         ttr: Duration,
     ) -> Option<State> {
         let is_there = !matches!(state, State::Absent | State::Deleted);
         let is_own = matches!(state, State::Reserved { by: holder, .. } if holder == by);
-        let is_held = matches!(state, State::Reserved { .. } | State::Ghost);
+        let is_held = matches!(state, State::Reserved { .. })
+            || matches!(state, State::Ghost { until } if until >= sent);
         let is_parked = matches!(state, State::Delayed { .. } | State::Buried);
-        let reserved = State::Reserved { by, expires: at.after(ttr) };
+        let reserved = State::Reserved { by, expires: sent.after(ttr) };
         let (is_possible, next) = match self {
-            Self::Put { delay } => (state == State::Absent, released(at, delay)),
+            Self::Put { delay } => (state == State::Absent, released(sent, delay)),
             Self::PutBuried => (state == State::Absent, State::Buried),
             Self::Reserve => (state == State::Ready, reserved),
             Self::ReserveJob => (is_there && !is_held, reserved),
             Self::ReserveJobRefused => (!is_there || is_held, state),
             Self::Delete => (is_own || (is_there && !is_held), State::Deleted),
             Self::DeleteRefused => (!is_there || (is_held && !is_own), state),
-            Self::Release { delay } => (is_own, released(at, delay)),
+            Self::Release { delay } => (is_own, released(sent, delay)),
             Self::Bury => (is_own, State::Buried),
             Self::Touch => (is_own, reserved),
             Self::HolderRefused => (!is_own, state),
@@ -157,9 +162,9 @@ impl Kind {
     }
 }
 
-/// Where a job is that was put or released with a delay at this moment.
-fn released(at: Moment, delay: Duration) -> State {
-    if delay.is_zero() { State::Ready } else { State::Delayed { due: at.after(delay) } }
+/// Where a job is that was put or released by a command that was sent then, with a delay.
+fn released(sent: Moment, delay: Duration) -> State {
+    if delay.is_zero() { State::Ready } else { State::Delayed { due: sent.after(delay) } }
 }
 
 /// What may happen to jobs of a tube at what times, whoever's jobs they are.
@@ -169,22 +174,18 @@ pub(super) struct Windows<'a> {
     kicks: BTreeMap<&'a str, Vec<(Moment, Moment)>>,
     /// From when on an unanswered reserve may hold a job.
     ghosts: BTreeMap<&'a str, Moment>,
+    /// In which a reserve that was carried out twice may have held a job: as kicks.
+    passing: BTreeMap<&'a str, Vec<(Moment, Moment)>>,
 }
 
 impl<'a> Windows<'a> {
     pub(super) fn new(index: &Index<'a>) -> Self {
         let mut windows = Self::default();
         for (tube, places) in &index.kicks {
-            let mut merged: Vec<(Moment, Moment)> = Vec::new();
-            for record in places.iter().map(|&place| index.record(place)) {
-                match merged.last_mut() {
-                    Some(last) if last.1 >= record.invoked => {
-                        last.1 = last.1.max(fate::latest(record));
-                    }
-                    _ => merged.push((record.invoked, fate::latest(record))),
-                }
-            }
-            windows.kicks.insert(tube, merged);
+            windows.kicks.insert(tube, spans(index, places));
+        }
+        for (tube, places) in &index.passing {
+            windows.passing.insert(tube, spans(index, places));
         }
         for (tube, places) in &index.ghosts {
             if let Some(&first) = places.first() {
@@ -195,6 +196,24 @@ impl<'a> Windows<'a> {
     }
 }
 
+/// When any of these was under way, or may be: apart from each other, in order.
+fn spans(index: &Index<'_>, places: &[usize]) -> Vec<(Moment, Moment)> {
+    let mut merged: Vec<(Moment, Moment)> = Vec::new();
+    for record in places.iter().map(|&place| index.record(place)) {
+        match merged.last_mut() {
+            Some(last) if last.1 >= record.invoked => last.1 = last.1.max(fate::latest(record)),
+            _ => merged.push((record.invoked, fate::latest(record))),
+        }
+    }
+    merged
+}
+
+/// The first moment from then on that lies within one of them, and its end.
+fn next_within(spans: &[(Moment, Moment)], now: Moment) -> Option<(Moment, Moment)> {
+    let next = spans.partition_point(|&(_, until)| until < now);
+    spans.get(next).map(|&(from, until)| (from.max(now), until))
+}
+
 /// What may happen to a job without a command whose answer tells.
 pub(super) struct Env<'a, 'b> {
     pub(super) ttr: Duration,
@@ -202,6 +221,7 @@ pub(super) struct Env<'a, 'b> {
     kicks: &'b [(Moment, Moment)],
     /// From when on it may be held by who does not know.
     ghost: Moment,
+    passing: &'b [(Moment, Moment)],
     /// The same, by its id: also if it is delayed or buried.
     ghost_by_id: Moment,
     /// From when on an unanswered `kick-job` may move it.
@@ -222,12 +242,15 @@ impl<'a, 'b> Env<'a, 'b> {
             index,
             kicks: windows.kicks.get(put.tube).map_or(&[], Vec::as_slice),
             ghost: windows.ghosts.get(put.tube).copied().unwrap_or(NEVER),
+            passing: windows.passing.get(put.tube).map_or(&[], Vec::as_slice),
             ghost_by_id: NEVER,
             kick_job: NEVER,
             doubtful: Vec::new(),
         };
         for record in job.records.iter().map(|&place| index.record(place)) {
-            if !fate::is_doubtful(record) {
+            let is_twice =
+                matches!(record.command, Command::ReserveJob { .. }) && index.may_pass(record);
+            if !fate::is_doubtful(record) && !is_twice {
                 continue;
             }
             match record.command {
@@ -262,14 +285,16 @@ impl<'a, 'b> Env<'a, 'b> {
             State::Ready => {
                 let from = self.ghost.min(self.ghost_by_id);
                 if from < NEVER {
-                    to(State::Ghost, now.max(from));
+                    to(State::Ghost { until: NEVER }, now.max(from));
+                } else if let Some((from, until)) = next_within(self.passing, now) {
+                    to(State::Ghost { until }, from);
                 }
             }
             State::Reserved { by, expires } => {
                 let gone = if is_busy(by) { NEVER } else { self.index.sure_until(by) };
                 to(State::Ready, now.max(expires.min(gone)));
             }
-            State::Ghost => to(State::Ready, now),
+            State::Ghost { .. } => to(State::Ready, now),
             State::Buried => {
                 self.kicked(now, &mut to);
                 self.held_by_id(now, &mut to);
@@ -278,11 +303,13 @@ impl<'a, 'b> Env<'a, 'b> {
         for record in &self.doubtful {
             let by = index::connection(record);
             let is_own = matches!(state, State::Reserved { by: holder, .. } if holder == by);
-            let is_free = !matches!(state, State::Reserved { .. } | State::Ghost);
+            let is_free = !matches!(state, State::Reserved { .. } | State::Ghost { .. });
             let at = now.max(record.invoked);
             match record.command {
                 Command::Delete { .. } if is_own || is_free => to(State::Deleted, at),
-                Command::Release { delay, .. } if is_own => to(released(at, seconds(delay)), at),
+                Command::Release { delay, .. } if is_own => {
+                    to(released(record.invoked, seconds(delay)), at);
+                }
                 Command::Bury { .. } if is_own => to(State::Buried, at),
                 _ => {}
             }
@@ -290,8 +317,7 @@ impl<'a, 'b> Env<'a, 'b> {
     }
 
     fn kicked(&self, now: Moment, to: &mut impl FnMut(State, Moment)) {
-        let next = self.kicks.partition_point(|&(_, until)| until < now);
-        let by_tube = self.kicks.get(next).map_or(NEVER, |&(from, _)| from.max(now));
+        let by_tube = next_within(self.kicks, now).map_or(NEVER, |(from, _)| from);
         let by_id = if self.kick_job == NEVER { NEVER } else { self.kick_job.max(now) };
         if by_tube.min(by_id) < NEVER {
             to(State::Ready, by_tube.min(by_id));
@@ -300,7 +326,7 @@ impl<'a, 'b> Env<'a, 'b> {
 
     fn held_by_id(&self, now: Moment, to: &mut impl FnMut(State, Moment)) {
         if self.ghost_by_id < NEVER {
-            to(State::Ghost, now.max(self.ghost_by_id));
+            to(State::Ghost { until: NEVER }, now.max(self.ghost_by_id));
         }
     }
 }

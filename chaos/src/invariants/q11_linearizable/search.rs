@@ -104,7 +104,9 @@ impl Search {
             }
             let op = &ops[node.first + ahead];
             let now = node.now.max(op.invoked);
-            let Some(state) = op.kind.apply(node.state, op.by, now, env.ttr) else { continue };
+            let Some(state) = op.kind.apply(node.state, op.by, op.invoked, env.ttr) else {
+                continue;
+            };
             if now <= limit {
                 self.to_try.push(node.with(ahead, state, now));
             }
@@ -117,8 +119,9 @@ impl Search {
 fn look(node: &Node, limit: Moment, ops: &[Op], env: &Env<'_, '_>) -> Option<Node> {
     let begun = ops[node.first..].iter().take_while(|op| op.invoked <= node.now.min(limit));
     let mut free = begun.take(WINDOW).enumerate().filter(|(ahead, _)| !node.is_placed(*ahead));
-    let (ahead, _) = free
-        .find(|(_, op)| op.kind.apply(node.state, op.by, node.now, env.ttr) == Some(node.state))?;
+    let (ahead, _) = free.find(|(_, op)| {
+        op.kind.apply(node.state, op.by, op.invoked, env.ttr) == Some(node.state)
+    })?;
     Some(node.with(ahead, node.state, node.now))
 }
 

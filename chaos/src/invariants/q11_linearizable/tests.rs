@@ -1,6 +1,6 @@
 use super::super::testing::{Story, found, measure, reserved, state};
 use super::check;
-use crate::history::{Command, PhaseName, Reply};
+use crate::history::{Command, FaultState, PhaseName, Reply};
 
 const RELEASE: Command = Command::Release { id: 1, priority: 9, delay: 0 };
 const BURY: Command = Command::Bury { id: 1, priority: 9 };
@@ -160,4 +160,31 @@ fn a_hundred_looks_at_once_are_decided() {
     }
     let finding = check(&story.history());
     assert_eq!((finding.cases, finding.broken), (1, 0), "{:?}", finding.measures);
+}
+
+#[test]
+fn a_time_to_run_begins_when_the_reserve_was_sent_and_not_when_others_saw_it() {
+    // Taken on at 100 and on the disk at 150; at 130 others still see the job ready.
+    let held = |again: u64| {
+        let mut story = Story::new();
+        story.put(1, 10, 1).op(2, (100, 160), reserve(), reserved(1));
+        story.op(3, (128, 132), STATS_JOB, state("ready"));
+        story.op(4, (10_000, again), reserve(), reserved(1));
+        // Its connection is still there.
+        story.told(2, 11_000, Command::Stats, Reply::Stats { values: Default::default() });
+        broken(&mut story)
+    };
+    assert_eq!((held(10_101), held(10_099)), (0, 1));
+}
+
+#[test]
+fn a_reserve_that_moved_may_have_held_a_job_until_it_was_answered() {
+    for (at, expected) in [(9_500, 0), (11_000, 1)] {
+        let mut story = Story::new();
+        story.head().has_agent = true;
+        story.fault("freeze", &[0], (9_100, 12_000), FaultState::Installed);
+        story.at_member(3).put(1, 10, 1).put(1, 20, 2).reserve_in(4, (9_000, 10_500), 2);
+        story.told(3, at, Command::StatsJob { id: 1 }, state("reserved"));
+        assert_eq!(broken(&mut story), expected, "seen at {at}");
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use super::server::{Fault, Server, Time};
 use crate::clock::Moment;
-use crate::history::{Body, Command, Head, History, Outcome, Phase, PhaseName, Record, Reply};
+use crate::history::{
+    Body, Command, FORMAT, Head, History, Outcome, Phase, PhaseName, Record, Reply,
+};
 use crate::invariants::index::Connection;
 
 const CLIENTS: u32 = 16;
@@ -61,6 +63,8 @@ pub(super) struct Run {
     clients: BTreeMap<u32, Client>,
     known: Vec<u64>,
     last_key: u64,
+    /// Puts with keys, in the order in which they were thought of.
+    keyed: Vec<Command>,
     records: Vec<Record>,
     /// Where the drain is.
     now: Time,
@@ -79,6 +83,7 @@ impl Run {
             clients: (1..=CLIENTS).map(|client| (client, Client::default())).collect(),
             known: Vec::new(),
             last_key: 0,
+            keyed: Vec::new(),
             records: Vec::new(),
             now: 0,
         }
@@ -104,7 +109,13 @@ impl Run {
             (PhaseName::Over, self.now + 1),
         ];
         let mut history = History {
-            head: Head { format: 1, seed: self.seed, members: 1, ..Head::default() },
+            head: Head {
+                format: FORMAT,
+                seed: self.seed,
+                members: 1,
+                has_keys: true,
+                ..Head::default()
+            },
             records: self.records,
             phases: phases.map(|(name, at)| Phase { name, at: moment(at) }).to_vec(),
             ..History::default()
@@ -231,6 +242,7 @@ impl Run {
             34 => Command::StatsTube { tube },
             35 => Command::Stats,
             36 => Command::ListTubes,
+            37 | 38 => self.think_of_repeat().unwrap_or(Command::Peek { id }),
             _ => Command::Peek { id },
         }
     }
@@ -239,7 +251,25 @@ impl Run {
         self.last_key += 1;
         let body = Body { key: self.last_key, bytes: 64, is_intact: true };
         let (delay, ttr) = (self.below(8).saturating_sub(5) as u32, self.below(4) as u32);
-        Command::Put { tube, priority, delay, ttr, body }
+        let under = (self.below(3) == 0).then(|| format!("key {}", self.last_key));
+        let put = Command::Put { tube, priority, delay, ttr, body, under };
+        if matches!(put, Command::Put { under: Some(_), .. }) {
+            self.keyed.push(put.clone());
+        }
+        put
+    }
+
+    /// One of the last puts with keys, answered or not; or another body with its key.
+    fn think_of_repeat(&mut self) -> Option<Command> {
+        let back = self.below(10) as usize + 1;
+        let mut put = self.keyed.get(self.keyed.len().checked_sub(back)?)?.clone();
+        if self.below(4) == 0
+            && let Command::Put { body, .. } = &mut put
+        {
+            self.last_key += 1;
+            body.key = self.last_key;
+        }
+        Some(put)
     }
 
     /// One of the last jobs that anybody knows of.
@@ -265,8 +295,13 @@ impl Run {
             _ => client.held = None,
         }
         self.record(by, invoked, command, Outcome::Replied(reply));
-        // Now and then somebody sleeps, so that what it holds runs out.
-        let pause = if self.below(20) == 0 { self.below(3_000) } else { self.below(40) };
+        // Now and then somebody sleeps, so that what it holds runs out, or has run out long ago.
+        let holds = self.clients[&by.0].held.is_some();
+        let pause = match self.below(20) {
+            0 => self.below(3_000),
+            1 if holds => 3_000 + self.below(3_000),
+            _ => self.below(40),
+        };
         self.schedule(self.now + 1 + pause, Event::Act { client: by.0 });
     }
 

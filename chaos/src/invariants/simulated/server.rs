@@ -12,6 +12,7 @@ pub(super) enum Fault {
     LosesPuts,
     ForgetsDeletes,
     HalvesTimeToRun,
+    ForgetsTimeToRun,
     ForgetsHolds,
     FreesBuried,
     YoungestFirst,
@@ -24,6 +25,8 @@ pub(super) enum Fault {
     BuriesNothing,
     AnswersFromMemory,
     ChangesBodies,
+    ForgetsKeys,
+    TakesAnyBody,
 }
 
 /// Milliseconds since the run began.
@@ -67,6 +70,8 @@ pub(super) struct Server {
     jobs: BTreeMap<u64, Job>,
     waiting: Vec<Waiting>,
     paused: BTreeMap<String, Time>,
+    /// The job that each key has made, and what was put.
+    keys: BTreeMap<String, (u64, Body, String)>,
     last_id: u64,
     total: u64,
     remembered: (Time, BTreeMap<u64, Job>),
@@ -80,6 +85,7 @@ impl Server {
             jobs: BTreeMap::new(),
             waiting: Vec::new(),
             paused: BTreeMap::new(),
+            keys: BTreeMap::new(),
             last_id: 0,
             total: 0,
             remembered: (0, BTreeMap::new()),
@@ -93,9 +99,10 @@ impl Server {
 
     /// Time goes on. Answers to reserves that waited.
     pub(super) fn advance(&mut self, now: Time) -> Vec<(Connection, Reply)> {
-        let frees = self.is(Fault::FreesBuried);
+        let (frees, forgets) = (self.is(Fault::FreesBuried), self.is(Fault::ForgetsTimeToRun));
         for job in self.jobs.values_mut() {
             match job.state {
+                State::Reserved(..) if forgets => {}
                 State::Delayed(due) | State::Reserved(_, due) if due <= now => {
                     job.state = State::Ready;
                 }
@@ -215,9 +222,12 @@ impl Server {
     }
 
     fn put(&mut self, now: Time, command: &Command) -> Reply {
-        let Command::Put { tube, priority, delay, ttr, body } = command else {
+        let Command::Put { tube, priority, delay, ttr, body, under } = command else {
             unreachable!("it is a put")
         };
+        if let Some(reply) = under.as_ref().and_then(|key| self.known(key, *body, tube)) {
+            return reply;
+        }
         let is_again = self.is(Fault::GivesIdsTwice) && self.total % 100 == 99;
         self.last_id += u64::from(!is_again);
         self.total += 1;
@@ -236,7 +246,22 @@ impl Server {
         if !(self.is(Fault::LosesPuts) && id.is_multiple_of(100)) {
             self.jobs.insert(id, job);
         }
+        if let Some(key) = under {
+            self.keys.insert(key.clone(), (id, *body, tube.clone()));
+        }
         Reply::Inserted { id }
+    }
+
+    /// The answer to a put whose key is known.
+    fn known(&self, key: &str, body: Body, tube: &str) -> Option<Reply> {
+        let (id, known, known_tube) = self.keys.get(key)?;
+        let is_same = (*known, known_tube.as_str()) == (body, tube);
+        match self.fault {
+            Fault::ForgetsKeys if is_same && id.is_multiple_of(10) => None,
+            Fault::TakesAnyBody if !is_same => None,
+            _ if is_same => Some(Reply::Inserted { id: *id }),
+            _ => Some(Reply::KeyInUse),
+        }
     }
 
     fn released(&self, now: Time, delay: u32) -> State {

@@ -1,7 +1,7 @@
 //! One member: its directory, its configuration, its process.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,11 @@ const MEMBER_PORT: u16 = 11400;
 const LISTENING: &str = "0A";
 /// How much of a log is shown when a test fails.
 const LOG_LINES_SHOWN: usize = 60;
+
+/// Where clients of a member with this address connect.
+pub(super) fn client_address(address: Ipv4Addr) -> SocketAddr {
+    SocketAddr::from((address, CLIENT_PORT))
+}
 
 /// A member, running or not.
 #[derive(Debug)]
@@ -84,7 +89,7 @@ impl Member {
 
     /// Where clients connect.
     pub(super) fn client_address(&self) -> SocketAddr {
-        SocketAddr::from((self.address, CLIENT_PORT))
+        client_address(self.address)
     }
 
     /// Where other members connect.
@@ -221,9 +226,10 @@ impl Member {
     }
 
     /// Loses all that the member has kept: a new disk.
-    pub(super) fn lose_disk(&self) {
-        let data = self.data().canonicalize().expect("the directory of a member is there");
-        empty(&data);
+    pub(super) fn lose_disk(&self) -> io::Result<()> {
+        let data = self.data().canonicalize()?;
+        fs::remove_dir_all(&data)?;
+        fs::create_dir(data)
     }
 
     /// The file that says how far its wall clock is off, when it has one of its own.
@@ -244,9 +250,4 @@ pub(super) fn lay_data_elsewhere(home: &Path, elsewhere: &Path) {
     fs::create_dir_all(home).expect("the directory of a test is writable");
     fs::create_dir_all(elsewhere).expect("the disk of a test is writable");
     symlink(elsewhere, home.join("data")).expect("the directory of a test is writable");
-}
-
-fn empty(directory: &Path) {
-    fs::remove_dir_all(directory).expect("a directory of ours can be removed");
-    fs::create_dir(directory).expect("a directory can be made where one was");
 }

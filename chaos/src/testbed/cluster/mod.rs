@@ -40,6 +40,11 @@ pub use syncs::SyncFault;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a cluster may take to come together; debug builds share few cores.
 const TOGETHER_WITHIN: Duration = Duration::from_secs(30);
+/// How a member says that it does not lead any more.
+const NOT_THE_LEADER: &str = "has to forward request";
+/// How often it is asked, and the pause between.
+const TAKE_IN_ATTEMPTS: u32 = 5;
+const TAKE_IN_PAUSE: Duration = Duration::from_millis(500);
 /// Entries that a member may be behind and count as in step, under load.
 const LAG_ENTRIES_MAX: u64 = 64;
 const SECRET: &str = "a secret of the tests, not of anybody";
@@ -91,9 +96,25 @@ impl Cluster {
         self.init(0).map_err(|why| format!("init: {why}"))?;
         self.wait_until("the first member to serve", TOGETHER_WITHIN, |it| it.serves(0))?;
         for member in 1..count {
-            self.add(0, member).map_err(|why| format!("add of {member}: {why}"))?;
+            self.take_in(member).map_err(|why| format!("add of {member}: {why}"))?;
         }
         self.wait_until("all members in step", TOGETHER_WITHIN, |it| it.in_step(count))
+    }
+
+    /// Takes a process into the cluster. On a busy machine the member that is asked may have lost the lead
+    /// in this moment.
+    fn take_in(&mut self, member: usize) -> Result<(), String> {
+        let mut attempts = TAKE_IN_ATTEMPTS;
+        loop {
+            let leader = self.leader_now().unwrap_or(0);
+            attempts -= 1;
+            match self.add(leader, member) {
+                Err(why) if attempts > 0 && why.contains(NOT_THE_LEADER) => {
+                    thread::sleep(TAKE_IN_PAUSE)
+                }
+                taken => return taken,
+            }
+        }
     }
 
     /// Starts processes that wait to be made a cluster.
@@ -186,6 +207,11 @@ impl Cluster {
     /// Where clients of a member connect.
     pub fn address(&self, member: usize) -> SocketAddr {
         self.members[member].client_address()
+    }
+
+    /// Where clients of the member at a place connect, or will when there is one.
+    pub fn address_at(&self, place: usize) -> SocketAddr {
+        member::client_address(self.network.address(number(place)))
     }
 
     /// Where clients of all members but one connect.
@@ -319,6 +345,11 @@ impl Cluster {
     /// Waits for a member to end by itself; `None` when it has not after `limit`.
     pub fn wait_for_end(&mut self, member: usize, limit: Duration) -> Option<ExitStatus> {
         self.members[member].wait_for_end(limit)
+    }
+
+    /// Whether a member runs, and neither it nor its disk is held by anything that was done to it.
+    pub fn is_at_work(&mut self, member: usize) -> bool {
+        self.is_running(member) && !self.members[member].is_frozen && !self.spoils_syncs(member)
     }
 
     /// Whether the process of a member is there, frozen or not.

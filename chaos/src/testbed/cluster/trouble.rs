@@ -149,6 +149,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Whether something has come of a sync of a member's log, and that has returned, since
+    /// [`spoil_syncs`](Self::spoil_syncs).
+    pub fn has_spoilt_a_sync(&self, member: usize) -> bool {
+        self.members[member].tracer.as_ref().is_some_and(Tracer::has_struck)
+    }
+
+    /// Whether something may come of the syncs of a member's log at present.
+    pub fn spoils_syncs(&self, member: usize) -> bool {
+        self.members[member].tracer.is_some()
+    }
+
     /// Lets the syncs of a member's log be what they are again.
     pub fn release_syncs(&mut self, member: usize) {
         self.members[member].tracer = None;
@@ -170,10 +181,23 @@ impl Cluster {
     ///
     /// # Panics
     ///
-    /// When its process is there.
+    /// When its process is there, or the disk cannot be emptied.
     pub fn lose_disk(&mut self, member: usize) {
+        self.try_lose_disk(member).expect("the directory of a member can be emptied");
+    }
+
+    /// The same, where something may be wrong with the disk.
+    ///
+    /// # Errors
+    ///
+    /// As the system says.
+    ///
+    /// # Panics
+    ///
+    /// When its process is there.
+    pub fn try_lose_disk(&mut self, member: usize) -> Result<(), String> {
         assert!(!self.is_running(member), "a disk is lost under a running member");
-        self.members[member].lose_disk();
+        self.members[member].lose_disk().map_err(|error| format!("cannot empty a disk: {error}"))
     }
 
     /// Ends a member, takes all that it has kept, and starts it: it waits to be taken in, under
@@ -181,10 +205,10 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// That it does not come up.
+    /// That it does not come up, or what is wrong with its disk.
     pub fn begin_anew(&mut self, member: usize) -> Result<(), String> {
         self.kill(member);
-        self.lose_disk(member);
+        self.try_lose_disk(member)?;
         self.spawn(member);
         self.wait_until_it_answers(member)
     }

@@ -19,6 +19,12 @@ const PAUSE: std::ops::Range<u32> = 0..6;
 /// When there is no room, in milliseconds.
 const PAUSE_WHEN_FULL: std::ops::Range<u32> = 5..60;
 
+/// One put in so many has a key; one step in so many sends one of those again, and one in so many
+/// puts another body with its key.
+const KEYED_ONCE_IN: u64 = 2;
+const AGAIN_ONCE_IN: u64 = 12;
+const ANOTHER_ONCE_IN: u64 = 60;
+
 /// Stays with one tube for a while.
 #[derive(Debug, Default)]
 pub(super) struct Producer {
@@ -34,18 +40,23 @@ impl Work for Producer {
     }
 
     fn step(&mut self, hand: &mut Hand<'_>) -> Result<Next, Ended> {
+        if hand.shared.options.has_keys {
+            repeat(hand)?;
+        }
         if self.left == 0 || hand.shared.is_full(self.tube) {
             let tube = hand.any_tube();
             if hand.shared.is_full(tube) {
                 return wait_for_room(hand, tube);
             }
-            hand.use_tube(tube)?;
             *self = Self { tube, left: hand.random.within_u32(1..20) };
         }
         self.left -= 1;
         let attributes = any_attributes(hand.random);
         let bytes = any_bytes(hand.random);
-        match hand.put(self.tube, attributes, bytes)? {
+        hand.use_tube(self.tube)?;
+        let has_key = hand.shared.options.has_keys && hand.random.once_in(KEYED_ONCE_IN);
+        let put = if has_key { Hand::put_with_key } else { Hand::put };
+        match put(hand, self.tube, attributes, bytes)? {
             Reply::OutOfMemory | Reply::Draining | Reply::InternalError => {
                 hand.pause(PAUSE_WHEN_FULL);
             }
@@ -53,6 +64,18 @@ impl Work for Producer {
         }
         Ok(Next::Stay)
     }
+}
+
+/// Sends puts with keys that were sent before.
+fn repeat(hand: &mut Hand<'_>) -> Result<(), Ended> {
+    hand.put_what_was_lost()?;
+    if hand.random.once_in(AGAIN_ONCE_IN) {
+        hand.put_again()?;
+    }
+    if hand.random.once_in(ANOTHER_ONCE_IN) {
+        hand.put_another_with_its_key()?;
+    }
+    Ok(())
 }
 
 /// Lets some time pass. The count may be too high, of what was never answered: a look puts it right.
