@@ -51,17 +51,23 @@ fn the_packaged_configuration_shows_every_setting_with_its_default() {
 }
 
 #[test]
-fn the_packaged_unit_is_one_that_systemd_understands() {
-    let text = fs::read_to_string(packaged("beanpole.service")).expect("it is in the repository");
+fn the_packaged_units_are_such_that_systemd_understands() {
+    for unit in ["beanpole.service", "beanpole-agent.service"] {
+        expect_understood(unit);
+    }
+}
+
+fn expect_understood(name: &str) {
+    let text = fs::read_to_string(packaged(name)).expect("it is in the repository");
     assert!(text.contains(INSTALLED));
     let program = Target::Beanpole.program().expect("it was built");
     let scratch = tempfile::tempdir().expect("a temporary directory can be made");
-    let unit = scratch.path().join("beanpole.service");
+    let unit = scratch.path().join(name);
     let text = text.replace(INSTALLED, &program.display().to_string());
     fs::write(&unit, text).expect("the directory is writable");
     let analyze = Path::new("/usr/bin/systemd-analyze");
     if !analyze.is_file() {
-        left_out("the packaged unit: there is no systemd-analyze");
+        left_out(&format!("the packaged unit {name}: there is no systemd-analyze"));
         return;
     }
     let ended = run_to_end(Command::new(analyze).arg("verify").arg(&unit)).expect("it ends");
