@@ -73,6 +73,7 @@ fn kind_and_number(outcome: &Outcome) -> (u64, u64) {
         Outcome::Attached(attachment) => (19, attachment.last),
         Outcome::Detached => (20, 0),
         Outcome::KeyInUse => (21, 0),
+        Outcome::Closed => (22, 0),
     }
 }
 

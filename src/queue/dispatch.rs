@@ -163,7 +163,13 @@ impl Queue {
         let id = self.session_of(connection);
         match op.action {
             Action::StopWaiting => return self.stop_waiting(id, work),
-            Action::Close => return self.close(id, work),
+            Action::Close => {
+                self.close(id, work);
+                if id != connection {
+                    work.outcomes.insert(0, (connection, Outcome::Closed));
+                }
+                return;
+            }
             Action::Detach => return self.detach(connection),
             Action::Attach { token, lease_millis, answered, opens } => {
                 let attach = Attach { token, lease_millis, answered, opens };

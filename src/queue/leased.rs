@@ -174,7 +174,11 @@ impl KeptOutcome {
             Outcome::NotFound => Self::NotFound,
             Outcome::OutOfMemory => Self::OutOfMemory,
             Outcome::KeyInUse => Self::KeyInUse,
-            Outcome::Waiting | Outcome::Deferred | Outcome::Attached(_) | Outcome::Detached => {
+            Outcome::Waiting
+            | Outcome::Deferred
+            | Outcome::Attached(_)
+            | Outcome::Detached
+            | Outcome::Closed => {
                 return None;
             }
         })

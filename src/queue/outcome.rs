@@ -4,8 +4,8 @@ use beanpole_protocol::TubeName;
 
 use super::{Attachment, Body, JobId};
 
-/// What happened to a session's op. Each op but `StopWaiting` and `Close` has exactly one outcome,
-/// in the order of the ops, except that [`Waiting`](Self::Waiting) is followed by a second one
+/// What happened to a session's op. Each op but `StopWaiting`, `Detach` and the `Close` of a session that
+/// is not leased has exactly one outcome, in the order of the ops, except that [`Waiting`](Self::Waiting) is followed by a second one
 /// when the wait ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is the reply of that name")]
@@ -49,4 +49,6 @@ pub enum Outcome {
     Attached(Box<Attachment>),
     /// The leased session of the connection is not its any more. Comes unasked.
     Detached,
+    /// The leased session of the connection ends, whatever becomes of this member.
+    Closed,
 }

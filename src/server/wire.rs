@@ -98,7 +98,11 @@ pub(super) fn reply_of(outcome: Outcome) -> Reply {
         Outcome::NotFound => Reply::NotFound,
         Outcome::OutOfMemory => Reply::OutOfMemory,
         Outcome::KeyInUse => Reply::KeyInUse,
-        Outcome::Waiting | Outcome::Deferred | Outcome::Attached(_) | Outcome::Detached => {
+        Outcome::Waiting
+        | Outcome::Deferred
+        | Outcome::Attached(_)
+        | Outcome::Detached
+        | Outcome::Closed => {
             unreachable!("none of these ends a command")
         }
     }

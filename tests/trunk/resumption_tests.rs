@@ -374,3 +374,26 @@ fn what_a_frozen_member_was_told_for_a_session_is_nothing_when_another_has_taken
     expect(&mut next, &format!("touch {job}"), "TOUCHED");
     expect(&mut next, &format!("delete {job}"), "DELETED");
 }
+
+#[test]
+fn a_session_is_not_said_to_have_ended_before_others_know() {
+    let _alone = alone();
+    let mut cluster = cluster_of(3);
+    let leader = cluster.leader();
+    let followers = [(leader + 1) % 3, (leader + 2) % 3];
+    let mut trunk = trunk_to(&cluster, leader);
+    trunk.open(1, 1);
+    let job = put(&mut trunk, 1, 1, "job");
+    trunk.expect((1, 2), "reserve", &format!("RESERVED {job} 3|job"));
+    followers.iter().for_each(|follower| cluster.freeze(*follower));
+    trunk.send("close 1\r\n");
+    // Not as long as the leader's lease: it could speak, if it knew.
+    let has_spoken = trunk.client.receive(Duration::from_millis(150));
+    followers.iter().for_each(|follower| cluster.thaw(*follower));
+    assert!(!has_spoken, "nobody else could know of it");
+    assert_eq!(trunk.frame(), "closed 1");
+    cluster.kill(leader);
+    let mut next = cluster.client(followers[0]);
+    // Before any lease could have ended.
+    expect(&mut next, "reserve-with-timeout 2", &format!("RESERVED {job} 3\r\njob"));
+}

@@ -144,9 +144,24 @@ fn a_lease_that_is_over_ends_the_session() {
          ? list-tubes = default
          4 resume A 10000 0 = 4 NOT_FOUND
          4 open A 10000 = 4 opened turn 0 last 0 waiting -
-         4 close
+         4 close = 4 closed
          5 resume A 10000 0 = 5 NOT_FOUND
          ? limits sessions = 2",
+    );
+}
+
+#[test]
+fn who_ends_a_session_is_told_before_those_who_get_what_it_held() {
+    play(
+        "1 put 0 0 600 a = 1 INSERTED 1
+         2 open A 10000 = 2 opened turn 0 last 0 waiting -
+         2#1 reserve = 2 RESERVED 1 a
+         3 reserve = 3 waits
+         2 close = 2 closed, 3 RESERVED 1 a
+         2 close
+         2#2 put 0 0 60 a
+         3 close
+         ? stats current-connections current-jobs-ready = 1 1",
     );
 }
 
@@ -256,7 +271,7 @@ fn no_more_sessions_are_leased_than_half_of_all() {
          4 put 0 0 60 a = 4 INSERTED 1
          5 put 0 0 60 a = 5 INSERTED 2
          6 put 0 0 60 a = 6 OUT_OF_MEMORY
-         2 close
+         2 close = 2 closed
          7 open C 10000 = 7 opened turn 0 last 0 waiting -
          8 resume A 10000 0 = 8 resumed turn 0 last 0 waiting -, 1 detached",
     );

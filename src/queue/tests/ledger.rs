@@ -299,9 +299,6 @@ impl Ledger {
     }
 
     fn answer(&mut self, connection: SessionId, op: &Op, outcome: &Outcome) {
-        if matches!(op.action, Action::Attach { .. }) {
-            return self.attach(connection, op, outcome);
-        }
         let (session, action) = (self.who(connection), &op.action);
         if let (Some(numbered), false) = (op.numbered, *outcome == Outcome::Deferred) {
             self.leased.get_mut(&session).expect("it is leased").last = numbered.number;
@@ -484,7 +481,9 @@ impl Observer for Ledger {
             Action::StopWaiting => {}
             Action::Close => {
                 self.close(self.who(session));
-                self.attached.remove(&session);
+                if self.attached.contains_key(&session) {
+                    self.asked = Some((session, op));
+                }
             }
             Action::Detach => self.detach(session),
             Action::Attach { .. } => self.asked = Some((session, op)),
@@ -502,7 +501,14 @@ impl Observer for Ledger {
         match self.asked.take() {
             Some((asker, op)) => {
                 assert_eq!(asker, session, "{outcome:?} comes before the answer");
-                self.answer(session, &op, &outcome);
+                match op.action {
+                    Action::Attach { .. } => self.attach(session, &op, &outcome),
+                    Action::Close => {
+                        assert_eq!(outcome, Outcome::Closed);
+                        self.attached.remove(&session);
+                    }
+                    _ => self.answer(session, &op, &outcome),
+                }
             }
             None => self.end_wait(session, &outcome),
         }

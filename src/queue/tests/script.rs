@@ -324,6 +324,7 @@ fn word(outcome: &Outcome) -> String {
         Outcome::Deferred => "deferred".into(),
         Outcome::Attached(attachment) => word_of_attachment(attachment),
         Outcome::Detached => "detached".into(),
+        Outcome::Closed => "closed".into(),
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) enum Stage {
     Attaching(Attaching),
     /// It is that of a session.
     Attached(Box<Attached>),
+    /// The session's end is under way.
+    Closing,
 }
 
 /// A channel that was asked for. What is said about its session waits until there is one.
@@ -97,8 +99,13 @@ impl Channel {
     pub(super) fn attached(&mut self) -> Option<&mut Attached> {
         match &mut self.stage {
             Stage::Attached(attached) => Some(attached),
-            Stage::Attaching(_) => None,
+            Stage::Attaching(_) | Stage::Closing => None,
         }
+    }
+
+    /// Whether the session is to end, and nothing may follow.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing)
     }
 
     /// Whether nothing is to be answered but what waits for something to happen.
@@ -108,6 +115,7 @@ impl Channel {
                 attached.pipeline.is_idle() || attached.pipeline.is_waiting()
             }
             Stage::Attaching(Attaching { early, .. }) => early.is_empty(),
+            Stage::Closing => false,
         }
     }
 
@@ -121,6 +129,7 @@ impl Channel {
             Stage::Attaching(Attaching { early, .. }) => {
                 early.iter().map(|asked| asked.payload.len() as u64).sum()
             }
+            Stage::Closing => 0,
         }
     }
 }

@@ -156,7 +156,7 @@ impl TrunkLine {
                 match self.channel_mut(channel).map(|found| &mut found.stage) {
                     Some(Stage::Attaching(attaching)) => attaching.has_stopped = true,
                     Some(Stage::Attached(attached)) => attached.stop(hub),
-                    None => {}
+                    Some(Stage::Closing) | None => {}
                 }
                 Ok(())
             }
@@ -198,20 +198,24 @@ impl TrunkLine {
         Ok(())
     }
 
-    /// Ends a session, once it is there: a channel that is counted has no more than two ops under way, and
-    /// who opens and closes without a pause finds no room.
+    /// Ends a session, once it is there. Its channel counts until the end is in the log: so a channel has
+    /// no more than two ops under way, and who opens and closes without a pause finds no room.
     fn close(&mut self, hub: &Hub, channel: ChannelNumber) {
-        if let Some(found) = self.channel_mut(channel)
-            && let Stage::Attaching(attaching) = &mut found.stage
-        {
-            attaching.closes = true;
-            return;
+        let Some(number) = self.numbers.get(&channel).copied() else {
+            return self.push(&MemberFrame::Closed { channel });
+        };
+        let found = self.channels.get_mut(&number).expect("a number is that of a channel");
+        match &mut found.stage {
+            Stage::Attaching(attaching) => attaching.closes = true,
+            Stage::Attached(attached) => {
+                attached.pipeline.forget_refused(hub.local());
+                found.stage = Stage::Closing;
+                self.await_bodies(hub, number, 0);
+                self.after(hub, number);
+                hub.submit(Op::plain(number, Turn(0), Action::Close));
+            }
+            Stage::Closing => {}
         }
-        if let Some(number) = self.numbers.get(&channel).copied() {
-            hub.submit(Op::plain(number, Turn(0), Action::Close));
-            self.forget(hub, number);
-        }
-        self.push(&MemberFrame::Closed { channel });
     }
 
     fn ask(&mut self, hub: &Hub, channel: ChannelNumber, asked: Asked) -> Result<(), Breach> {
@@ -231,6 +235,9 @@ impl TrunkLine {
             self.after(hub, number);
             return Ok(());
         }
+        if found.is_closing() {
+            return Ok(());
+        }
         self.command(hub, number, asked)
     }
 
@@ -247,6 +254,7 @@ impl TrunkLine {
                 return Ok(());
             }
             Stage::Attached(attached) => attached,
+            Stage::Closing => return Ok(()),
         };
         if attached.drops(place) {
             return Ok(());
@@ -313,10 +321,16 @@ impl TrunkLine {
                 self.forget(hub, number);
                 self.push(&MemberFrame::Lapsed { channel });
             }
-            (Stage::Attached(_), Outcome::Detached) => {
+            (Stage::Attached(_) | Stage::Closing, Outcome::Detached) => {
                 self.forget(hub, number);
                 self.push(&MemberFrame::Moved { channel });
             }
+            (Stage::Closing, Outcome::Closed) => {
+                self.forget(hub, number);
+                self.push(&MemberFrame::Closed { channel });
+            }
+            // What the channel had asked for before is of no use to anybody.
+            (Stage::Closing, _) => {}
             (Stage::Attached(attached), outcome) => {
                 let ops = attached.pipeline.outcome(outcome, hub.local());
                 ops.into_iter().for_each(|op| hub.submit(op));
@@ -426,22 +440,27 @@ impl TrunkLine {
         let Some(attached) = found.attached() else { return };
         let (output, list) = attached.pipeline.take_output();
         let bodies = attached.pipeline.bodies_awaited();
-        let before = std::mem::replace(&mut found.bodies, bodies);
-        self.bodies = self.bodies + bodies - before;
-        hub.await_bodies(before, bodies);
+        self.await_bodies(hub, number, bodies);
         self.output.extend_from_slice(&output);
         self.lists.extend(list);
     }
 
+    /// A channel awaits so many bodies now.
+    fn await_bodies(&mut self, hub: &Hub, number: ConnectionNumber, bodies: usize) {
+        let Some(found) = self.channels.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut found.bodies, bodies);
+        self.bodies = self.bodies + bodies - before;
+        hub.await_bodies(before, bodies);
+    }
+
     fn forget(&mut self, hub: &Hub, number: ConnectionNumber) {
+        self.await_bodies(hub, number, 0);
         let Some(mut found) = self.channels.remove(&number) else { return };
         self.numbers.remove(&found.channel);
         if let Some(attached) = found.attached() {
             attached.pipeline.forget_refused(hub.local());
         }
         hub.count(&mut found.counted_bytes, 0);
-        self.bodies -= found.bodies;
-        hub.await_bodies(found.bodies, 0);
         hub.remove_channel(number);
     }
 
