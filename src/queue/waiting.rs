@@ -267,15 +267,19 @@ impl Queue {
         true
     }
 
+    /// The place in line of who waits for a job and has a connection.
+    fn place_in_line(&self, id: SessionId) -> Option<(u64, SessionId)> {
+        let facts = &self.session(id).facts;
+        match facts.held_up {
+            HeldUp::Reserve { sequence, .. } => Some((sequence, facts.connection_of(id)?)),
+            _ => None,
+        }
+    }
+
     /// Who waits, and has a connection, takes its place among those who may get a job.
     pub(super) fn line_up(&mut self, id: SessionId) {
+        let Some((sequence, connection)) = self.place_in_line(id) else { return };
         let session = self.sessions.get(&id).expect("who waits is a session");
-        let connection = session.facts.connection_of(id);
-        let (HeldUp::Reserve { sequence, .. }, Some(connection)) =
-            (session.facts.held_up, connection)
-        else {
-            return;
-        };
         for id_of_tube in &session.facts.watched {
             let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
             self.tables.add_waiter(tube, Waiter::new(connection, sequence));
@@ -287,13 +291,8 @@ impl Queue {
 
     /// Who waits leaves that place, which is kept for it as long as the wait lasts.
     pub(super) fn fall_out(&mut self, id: SessionId) {
+        let Some((sequence, connection)) = self.place_in_line(id) else { return };
         let session = self.sessions.get(&id).expect("who waits is a session");
-        let connection = session.facts.connection_of(id);
-        let (HeldUp::Reserve { sequence, .. }, Some(connection)) =
-            (session.facts.held_up, connection)
-        else {
-            return;
-        };
         for id_of_tube in &session.facts.watched {
             let tube = self.tubes.change(id_of_tube).expect("a watched tube exists");
             self.tables.remove_waiter(tube, Waiter::new(connection, sequence));

@@ -1,14 +1,12 @@
 //! Who means harm on the port of clients: what a member has in memory and in its state stays bounded,
 //! nobody gets what is another's, and a client beside it is served.
 
-use std::thread;
 use std::time::Duration;
 
 use super::Trunk;
+use super::figures::{figure, wait_for};
 use super::frames::token;
-use crate::support::{
-    Client, PATIENCE, Random, Server, ServerOptions, Target, Transport, alone, now,
-};
+use crate::support::{Client, Random, Server, ServerOptions, Target, Transport, alone};
 
 /// The greatest number that a command may have.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -57,17 +55,7 @@ impl Scene {
     }
 
     fn figure(&mut self, name: &str) -> u64 {
-        let stats = self.beside.ask("stats").expect("figures");
-        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        line.and_then(|figure| figure.parse().ok()).expect("a figure")
-    }
-
-    fn wait_for(&mut self, name: &str, wanted: u64) {
-        let deadline = now() + PATIENCE;
-        while self.figure(name) != wanted {
-            assert!(now() < deadline, "{name} does not become {wanted}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        figure(&mut self.beside, "stats", name)
     }
 }
 
@@ -121,7 +109,7 @@ fn sessions_that_are_opened_and_abandoned_again_and_again_end_with_their_leases(
         }
     }
     // `default`, and the one of the client beside.
-    scene.wait_for("current-tubes", 2);
+    wait_for(&mut scene.beside, "current-tubes", 2);
     assert_eq!(scene.figure("current-connections"), 1);
     scene.check();
     let mut trunk = scene.trunk();
@@ -190,7 +178,7 @@ fn who_asks_for_much_and_reads_nothing_is_not_read_from_and_fills_nothing() {
     assert!(is_refused, "all was read of a client that reads nothing");
     scene.check();
     drop(trunk);
-    scene.wait_for("current-connections", 1);
+    wait_for(&mut scene.beside, "current-connections", 1);
     scene.check();
 }
 

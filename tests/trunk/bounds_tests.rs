@@ -6,8 +6,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Trunk;
+use super::figures::{figure, wait_for};
 use super::frames::token;
-use crate::support::{Agent, Client, PATIENCE, Server, ServerOptions, Target, Transport, now};
+use crate::support::{Agent, Client, Server, ServerOptions, Target, Transport, now};
 
 /// The longest that a trunk may be silent, and one of its ticks.
 const SILENCE_MAX: Duration = Duration::from_millis(5_500);
@@ -41,17 +42,8 @@ fn put_all(producer: &mut Client) {
 }
 
 fn reserved(client: &mut Client) -> u32 {
-    let figures = client.ask("stats").expect("figures");
-    let figure = figures.lines().find_map(|line| line.strip_prefix("current-jobs-reserved: "));
-    figure.expect("it is one of them").parse().expect("a number")
-}
-
-fn wait_for(client: &mut Client, figure: &str) {
-    let deadline = now() + PATIENCE;
-    while !client.ask("stats").expect("figures").contains(&format!("{figure}\n")) {
-        assert!(now() < deadline, "{figure} does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
+    let count = figure(client, "stats", "current-jobs-reserved");
+    count.try_into().expect("there are no more jobs than that")
 }
 
 #[test]
@@ -66,7 +58,7 @@ fn a_client_that_is_silent_loses_its_trunk_and_then_its_sessions() {
     silent.ask(2, 1, "reserve");
     let began = now();
     let mut other = server.connect();
-    wait_for(&mut other, "current-waiting: 1");
+    wait_for(&mut other, "current-waiting", 1);
     assert_eq!(other.ask("reserve-with-timeout 12").expect("a reply"), "RESERVED 1 4\r\nheld");
     let after = now() - began;
     // The lease begins when the trunk ends.
@@ -89,7 +81,7 @@ fn an_agent_that_is_frozen_loses_its_sessions() {
     let mut waiter = agent.client();
     waiter.send(b"reserve\r\n").expect("it reads");
     let mut other = server.connect();
-    wait_for(&mut other, "current-waiting: 1");
+    wait_for(&mut other, "current-waiting", 1);
     let pid = Pid::from_raw(agent.pid().try_into().expect("a small number")).expect("not 0");
     kill_process(pid, Signal::STOP).expect("it runs");
     // The lease of an agent is 10 s if nothing else is said.
@@ -162,7 +154,7 @@ fn a_trunk_whose_workers_are_given_more_than_it_takes_is_closed_and_nothing_is_l
     for channel in 1..=JOBS {
         trunk.ask(channel, 1, "reserve");
         if channel % 10 == 0 {
-            wait_for(&mut producer, &format!("current-waiting: {channel}"));
+            wait_for(&mut producer, "current-waiting", channel.into());
         }
     }
     put_all(&mut producer);

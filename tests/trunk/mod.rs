@@ -4,6 +4,7 @@
 
 mod attack_tests;
 mod bounds_tests;
+mod figures;
 mod frames;
 mod key_tests;
 mod refusal_tests;

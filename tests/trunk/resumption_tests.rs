@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Trunk;
+use super::figures::figure;
 use super::frames::token;
 use crate::support::{
     Client, Cluster, ClusterOptions, PATIENCE, alone, cluster_of, cluster_options, now,
@@ -30,12 +31,6 @@ fn expect(client: &mut Client, command: &str, reply: &str) {
 fn put_once(client: &mut Client, key: &str, body: &str) -> String {
     expect(client, &format!("key {key}"), "KEYED");
     client.put("0 0 600", body.as_bytes()).expect("a reply")
-}
-
-fn figure(client: &mut Client, question: &str, name: &str) -> u64 {
-    let stats = client.ask(question).expect("figures");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
-    line.unwrap_or_else(|| panic!("{stats}")).parse().expect("a number")
 }
 
 /// What there is before something becomes of members.

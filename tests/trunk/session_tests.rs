@@ -1,24 +1,16 @@
 //! What a session keeps from one connection to the next.
 
-use std::thread;
 use std::time::Duration;
 
 use super::Trunk;
+use super::figures::wait_for;
 use super::frames::token;
-use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, Transport, now};
+use crate::support::{Server, ServerOptions, Target, Transport};
 
 fn server(data: Option<&std::path::Path>) -> Server {
     let data = data.map(Into::into);
     let options = ServerOptions { data, transport: Transport::Tcp, ..Default::default() };
     Server::start(Target::Beanpole, options)
-}
-
-fn wait_for(client: &mut Client, figure: &str) {
-    let deadline = now() + PATIENCE;
-    while !client.ask("stats").expect("figures").contains(&format!("{figure}\n")) {
-        assert!(now() < deadline, "{figure} does not come");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -52,7 +44,7 @@ fn a_session_survives_the_death_of_its_server_with_jobs_and_wait() {
     trunk.expect((1, 2), "reserve", "RESERVED 1 4|held");
     trunk.ask(1, 3, "reserve");
     let mut other = server.connect();
-    wait_for(&mut other, "current-waiting: 1");
+    wait_for(&mut other, "current-waiting", 1);
     server.restart();
     let mut trunk = Trunk::to(&mut server);
     trunk.send(&format!("resume 1 {} 10000 2\r\n", token(1)));
@@ -151,7 +143,7 @@ fn the_end_of_the_input_ends_a_wait_as_on_a_connection_of_its_own() {
     let mut trunk = Trunk::to(&mut server);
     trunk.open(1, 1);
     trunk.ask(1, 1, "reserve");
-    wait_for(&mut server.connect(), "current-waiting: 1");
+    wait_for(&mut server.connect(), "current-waiting", 1);
     trunk.send("stop 1\r\n");
     assert_eq!(trunk.frame(), "re 1 1 TIMED_OUT|");
     trunk.expect((1, 2), "reserve", "TIMED_OUT");
