@@ -1,7 +1,7 @@
 //! A producer and a worker that go on whatever becomes of one member.
 //!
-//! `cargo run --example worker -- 127.0.0.1:11300 127.0.0.1:11301 127.0.0.1:11302`, and then kill one after
-//! the other.
+//! `cargo run --example worker -- 127.0.0.1:11300 127.0.0.1:11301 127.0.0.1:11302`, and then kill
+//! one after the other.
 
 #![expect(clippy::print_stdout, reason = "what it does is for those who watch")]
 

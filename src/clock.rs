@@ -117,9 +117,10 @@ impl LogicalClock {
         LogicalTime(self.clock.boot_nanos().wrapping_add(self.offset.load(Ordering::Relaxed)))
     }
 
-    /// The time that others may follow: while this member leads, its own; else the greatest that a leader
-    /// is known to have reached, 0 before the first. This member's own has run on since then, also while
-    /// there was no leader: who followed that would be ahead of all leaders to come.
+    /// The time that others may follow: while this member leads, its own; else the greatest that a
+    /// leader is known to have reached, 0 before the first. This member's own has run on since
+    /// then, also while there was no leader: who followed that would be ahead of all leaders to
+    /// come.
     pub fn told(&self) -> LogicalTime {
         match self.leads.load(Ordering::Relaxed) {
             true => self.now(),

@@ -2,8 +2,9 @@
 //!
 //! The map of the house. Imports go downwards only: `server` (clients) uses `raft` (the replicated
 //! log), which uses `queue` (the pure state machine), `storage` (bytes on disk) and `link` (the way
-//! between members); those three do not know each other. `beanpole-protocol` has the words of the wire, and
-//! `client` the other side of it, which knows nothing of the server. A test holds this fence.
+//! between members); those three do not know each other. `beanpole-protocol` has the words of the
+//! wire, and `client` the other side of it, which knows nothing of the server. A test holds this
+//! fence.
 
 pub mod admin;
 pub mod agent;

@@ -1,6 +1,6 @@
-//! Arbitrary bytes at either end of a trunk: the decoders never panic, how the bytes are cut into packets
-//! makes no difference, what is behind an error is not read, and a frame has one way to be written. The
-//! first byte says where to cut.
+//! Arbitrary bytes at either end of a trunk: the decoders never panic, how the bytes are cut into
+//! packets makes no difference, what is behind an error is not read, and a frame has one way to be
+//! written. The first byte says where to cut.
 
 #![no_main]
 

@@ -47,8 +47,8 @@ pub(super) enum End {
     Session(#[from] ClientError),
 }
 
-/// Serves a library until it leaves, its session ends, or the agent stops: then what was taken on is answered
-/// first.
+/// Serves a library until it leaves, its session ends, or the agent stops: then what was taken on
+/// is answered first.
 pub(super) async fn serve(
     stream: TcpStream,
     client: Client,
@@ -238,9 +238,9 @@ impl Connection {
 }
 
 impl Input {
-    /// Reads what arrives, also behind commands that are not taken on yet: the library may be gone, and a
-    /// reserve that waits would wait for ever. The session is told of the end. Never completes when there is
-    /// too much already, or nothing to come. Cancel-safe.
+    /// Reads what arrives, also behind commands that are not taken on yet: the library may be gone,
+    /// and a reserve that waits would wait for ever. The session is told of the end. Never
+    /// completes when there is too much already, or nothing to come. Cancel-safe.
     async fn more(&mut self, session: &Session) -> io::Result<()> {
         if self.is_over {
             self.bytes.clear();

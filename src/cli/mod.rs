@@ -1,7 +1,8 @@
 //! What was typed, parsed and not yet checked: the server's flags, or a command beside them.
 //!
-//! `beanpole cluster ..`, `beanpole demo ..` and `beanpole agent ..` are told apart by the first word. All else is read
-//! as beanstalkd reads its flags (`server`), so that nothing which it takes or refuses changes.
+//! `beanpole cluster ..`, `beanpole demo ..` and `beanpole agent ..` are told apart by the first
+//! word. All else is read as beanstalkd reads its flags (`server`), so that nothing which it takes
+//! or refuses changes.
 
 mod agent;
 mod cluster;

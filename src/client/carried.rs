@@ -14,8 +14,8 @@ use super::error::End;
 use super::members::Members;
 use super::trunk::{Trunk, retry_pause};
 
-/// How much a session takes on that is not answered, in units: each command is one, and one more for each
-/// [`UNIT_BYTES`] of its payload. One that is larger has the session to itself.
+/// How much a session takes on that is not answered, in units: each command is one, and one more
+/// for each [`UNIT_BYTES`] of its payload. One that is larger has the session to itself.
 const ROOM_UNITS: usize = 256;
 
 const UNIT_BYTES: usize = 1 << 10;

@@ -33,8 +33,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`OptionsError`]: there are no members or more than [`MEMBERS_MAX`](super::MEMBERS_MAX), or an option
-    /// is out of its range.
+    /// [`OptionsError`]: there are no members or more than [`MEMBERS_MAX`](super::MEMBERS_MAX), or
+    /// an option is out of its range.
     pub fn connect<A: Into<String>>(
         addresses: impl IntoIterator<Item = A>,
         options: Options,
@@ -54,8 +54,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Ended`], if no member can be reached for as long as [`Options::patience`], or a limit of the
-    /// cluster is reached.
+    /// [`ClientError::Ended`], if no member can be reached for as long as [`Options::patience`], or
+    /// a limit of the cluster is reached.
     pub async fn session(&self) -> Result<Session, ClientError> {
         let mut token = [0; 16];
         random::fill(&mut token);

@@ -1,7 +1,7 @@
 //! Who is alive, and who carries which session.
 //!
-//! There is a connection to each member that can be reached, whether it carries sessions or not: who has
-//! to move finds it there, and never waits for one that is dead.
+//! There is a connection to each member that can be reached, whether it carries sessions or not:
+//! who has to move finds it there, and never waits for one that is dead.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -193,8 +193,8 @@ impl Members {
         self.settle();
     }
 
-    /// Counts a round. Takes those off the list that have waited for too many, and those that nobody wants
-    /// carried any more.
+    /// Counts a round. Takes those off the list that have waited for too many, and those that
+    /// nobody wants carried any more.
     fn expired(&self) -> Vec<Arc<Carried>> {
         let rounds_max = self.options.patience.as_secs();
         // Sessions are not asked under the lock that their connections take.
@@ -233,8 +233,8 @@ impl Members {
 }
 
 impl Inner {
-    /// Of the connections that will do, one that carries the fewest sessions. One to a member that does not
-    /// answer in time, or has no room, will do only if there is no other.
+    /// Of the connections that will do, one that carries the fewest sessions. One to a member that
+    /// does not answer in time, or has no room, will do only if there is no other.
     fn least_laden(&self, will_do: impl Fn(&Trunk) -> bool) -> Option<Arc<Trunk>> {
         // All clients of a cluster that has just begun would go to the first.
         let first = random::number() as usize % self.trunks.len().max(1);

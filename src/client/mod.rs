@@ -1,11 +1,12 @@
 //! A client of several members, whose sessions move when a member is gone.
 //!
-//! [`Client::connect`] keeps a connection to each member. [`Client::session`] begins a session on the one that has
-//! least to do; the session is what a connection is to beanstalkd: it has a tube that it uses, tubes that it watches,
-//! and jobs that it has reserved. When its member is killed, frozen or cut off, the session goes on at another
-//! with all of that, and with the commands that are under way: each is carried out once, and replies come in
-//! the order of their commands. It ends when it is dropped, or when no member has heard of it for as long as
-//! its lease ([`Options::lease`]).
+//! [`Client::connect`] keeps a connection to each member. [`Client::session`] begins a session on
+//! the one that has least to do; the session is what a connection is to beanstalkd: it has a tube
+//! that it uses, tubes that it watches, and jobs that it has reserved. When its member is killed,
+//! frozen or cut off, the session goes on at another with all of that, and with the commands that
+//! are under way: each is carried out once, and replies come in the order of their commands. It
+//! ends when it is dropped, or when no member has heard of it for as long as its lease
+//! ([`Options::lease`]).
 //!
 //! ```no_run
 //! use beanpole::client::{Client, ClientError, Options, TubeName};
@@ -31,9 +32,10 @@
 //! # }
 //! ```
 //!
-//! The rooms, from below: `core` is one session, pure; `trunk` a connection that carries many; `carried` is a
-//! session as its user and its connection share it; `members` knows who is alive and who carries what.
-//! Nothing here knows of the server: what is said to it is in `beanpole_protocol::trunk`.
+//! The rooms, from below: `core` is one session, pure; `trunk` a connection that carries many;
+//! `carried` is a session as its user and its connection share it; `members` knows who is alive and
+//! who carries what. Nothing here knows of the server: what is said to it is in
+//! `beanpole_protocol::trunk`.
 
 mod carried;
 mod connect;

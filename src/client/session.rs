@@ -19,12 +19,12 @@ use super::error::{ClientError, End};
 
 /// A session with the cluster: what a connection is to beanstalkd, but not bound to a member.
 ///
-/// Commands are carried out in the order in which they are asked for; the methods may be called from several
-/// tasks at once, but a [`reserve`](Self::reserve) that waits holds all behind it up. What is asked for and
-/// not answered is bounded: a method waits until there is room.
+/// Commands are carried out in the order in which they are asked for; the methods may be called
+/// from several tasks at once, but a [`reserve`](Self::reserve) that waits holds all behind it up.
+/// What is asked for and not answered is bounded: a method waits until there is room.
 ///
-/// A future that is dropped before it is ready does not take its command back. A `reserve` that is given up may
-/// still bring a job, which is held until its time to run is over.
+/// A future that is dropped before it is ready does not take its command back. A `reserve` that is
+/// given up may still bring a job, which is held until its time to run is over.
 ///
 /// Dropped, the session ends, and what it held is ready again at once.
 #[derive(Debug)]
@@ -65,8 +65,8 @@ impl Session {
         Self { carried, _client: client }
     }
 
-    /// Asks for a command, as a library has sent it. Returns when there is room for it, and before it is
-    /// answered, so that more can be asked for behind it.
+    /// Asks for a command, as a library has sent it. Returns when there is room for it, and before
+    /// it is answered, so that more can be asked for behind it.
     ///
     /// What is refused on sight, and a body that no member takes, is answered without asking a member.
     ///
@@ -78,8 +78,9 @@ impl Session {
         Ok(Pending(self.carried.ask(ask).await?))
     }
 
-    /// Says that the user has no more to say, as when a connection is half closed: a `reserve` that waits is
-    /// answered `TIMED_OUT`, and so is one that was said before and is yet to be asked for, if it finds no job.
+    /// Says that the user has no more to say, as when a connection is half closed: a `reserve` that
+    /// waits is answered `TIMED_OUT`, and so is one that was said before and is yet to be asked
+    /// for, if it finds no job.
     pub fn end_input(&self) {
         self.carried.end_input();
     }

@@ -1,7 +1,8 @@
 //! A connection to one member, which carries many sessions.
 //!
-//! Whoever has something to say appends it to the output and writes it out, as far as the socket takes it; the
-//! connection's own task writes the rest, reads, and asks whether the member is there.
+//! Whoever has something to say appends it to the output and writes it out, as far as the socket
+//! takes it; the connection's own task writes the rest, reads, and asks whether the member is
+//! there.
 //!
 //! Locks: that of a session may be held when one of those here is taken, never the other way round.
 
@@ -67,8 +68,8 @@ pub(super) struct Trunk {
     asking: AtomicUsize,
     /// The number of the last ping that was answered.
     last_pong: AtomicU64,
-    /// Counts the pieces of what is larger than the way takes at once: pings and their answers wait behind
-    /// it.
+    /// Counts the pieces of what is larger than the way takes at once: pings and their answers wait
+    /// behind it.
     pieces: AtomicU64,
     /// The member does not answer in time.
     is_silent: AtomicBool,
@@ -219,8 +220,8 @@ impl Trunk {
         frame.encode(&mut self.output.lock().buffer);
     }
 
-    /// Sends what there is, as far as the socket takes it; the connection's task sends the rest, and finds out
-    /// when it cannot.
+    /// Sends what there is, as far as the socket takes it; the connection's task sends the rest,
+    /// and finds out when it cannot.
     pub(super) fn flush(&self) {
         let is_all = matches!(self.write_some(), Ok(true));
         if !is_all || !self.output.lock().waiting.is_empty() {
@@ -345,8 +346,8 @@ impl Trunk {
         Ok(true)
     }
 
-    /// A part of something large is through. A member that is frozen takes no more than its kernel has room
-    /// for, and says nothing.
+    /// A part of something large is through. A member that is frozen takes no more than its kernel
+    /// has room for, and says nothing.
     fn note_piece(&self) {
         self.pieces.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,8 +1,8 @@
 //! Puts that a client may send again: the second one with a key makes no second job.
 //!
 //! A key is remembered with the job that it made, also when that job is gone, for a while: the last
-//! [`KEYS_MAX`] of them, and each for [`KEY_WINDOW`] of logical time. What is older is forgotten when the
-//! next ones come, so that nothing happens by itself.
+//! [`KEYS_MAX`] of them, and each for [`KEY_WINDOW`] of logical time. What is older is forgotten
+//! when the next ones come, so that nothing happens by itself.
 //!
 //! Of the key, and of the body that has to be the same, there are hashes here: whoever sends the op has
 //! made them. The tube has to be the same too, by its name, since a tube may end and begin anew.

@@ -6,9 +6,10 @@
 //! but gets no job. Whoever has the token attaches it to another connection before the lease is over.
 //! Else it ends as every session does.
 //!
-//! Its ops are numbered by the client, and what they came to is kept, without bodies, until the client
-//! says that it knows: so a client that lost a reply finds out whether its command was applied. What the
-//! former connection still sends is not applied: it is not the session's any more.
+//! Its ops are numbered by the client, and what they came to is kept, without bodies, until the
+//! client says that it knows: so a client that lost a reply finds out whether its command was
+//! applied. What the former connection still sends is not applied: it is not the session's any
+//! more.
 //!
 //! Sessions are known by the hash of their token, 256 bits that nobody can aim at: looking one up by
 //! its first bytes tells nothing about others.
@@ -30,7 +31,8 @@ use super::{
 };
 use crate::planted::{self, Bug};
 
-/// The most outcomes that are kept for one session, the latest: a client has no more commands under way.
+/// The most outcomes that are kept for one session, the latest: a client has no more commands under
+/// way.
 pub const KEPT_OUTCOMES_MAX: usize = 32;
 
 /// For how many outcomes the room is kept when there are none.
@@ -291,8 +293,8 @@ impl Queue {
         self.line_up(id);
     }
 
-    /// Jobs may have become ready while the session had no connection. If its member is passed over, they
-    /// wait for that to end.
+    /// Jobs may have become ready while the session had no connection. If its member is passed
+    /// over, they wait for that to end.
     fn serve_attached(&mut self, id: SessionId, connection: SessionId, work: &mut Work) {
         let HeldUp::Reserve { sequence, .. } = self.session(id).facts.held_up else { return };
         let member = self.members.get(&connection.member).expect("an op's member is known");
@@ -386,9 +388,9 @@ impl Queue {
         true
     }
 
-    /// Whether an op may be applied: a numbered one is of the connection's leased session and was not
-    /// applied before, any other is of a connection that has none. No number is so great that a state with
-    /// it could not be restored.
+    /// Whether an op may be applied: a numbered one is of the connection's leased session and was
+    /// not applied before, any other is of a connection that has none. No number is so great that a
+    /// state with it could not be restored.
     pub(super) fn is_in_place(&self, id: SessionId, numbered: Option<Numbered>) -> bool {
         let Some(numbered) = numbered else { return !id.is_leased() };
         let lease = self.sessions.get(&id).and_then(|session| session.facts.lease.as_ref());

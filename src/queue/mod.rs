@@ -4,9 +4,10 @@
 //! batches give the same outcomes and the same state on every member.
 //!
 //! Where to read on: `dispatch` (from a batch to one op), `commands` (what ops do to one job),
-//! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too long
-//! for one entry), `member`, `session` and `tube` (how they come and go), `limits` (how many there may
-//! be), `leased` (sessions that outlive their connection), `keys` (puts that come again), `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in
+//! `waiting` (who gets a job), `deadline` (what happens by itself), `continuation` (what is too
+//! long for one entry), `member`, `session` and `tube` (how they come and go), `limits` (how many
+//! there may be), `leased` (sessions that outlive their connection), `keys` (puts that come again),
+//! `hearing` (members that fall silent), `jobs` (where jobs are), `cold` (those that are not in
 //! memory), `table` and `checkpoint` (how the state is copied while it changes), `restore` and
 //! `loading` (how it comes back), `invariants` (what always holds), `digest` (how copies are
 //! compared), `tables` (what all of it takes up in memory).

@@ -168,9 +168,9 @@ pub enum Part {
         /// Which of them, to what.
         change: LimitsChange,
     },
-    /// The cluster was away: nobody led from the entry before to this one, and how long that was is an
-    /// estimate. Nobody could attach to a session meanwhile, so all leases that ran then begin anew with
-    /// this entry, also those that would end with it.
+    /// The cluster was away: nobody led from the entry before to this one, and how long that was is
+    /// an estimate. Nobody could attach to a session meanwhile, so all leases that ran then begin
+    /// anew with this entry, also those that would end with it.
     Returned,
 }
 

@@ -4,9 +4,9 @@ use beanpole_protocol::TubeName;
 
 use super::{Attachment, Body, JobId};
 
-/// What happened to a session's op. Each op but `StopWaiting`, `Detach` and the `Close` of a session that
-/// is not leased has exactly one outcome, in the order of the ops, except that [`Waiting`](Self::Waiting) is followed by a second one
-/// when the wait ends.
+/// What happened to a session's op. Each op but `StopWaiting`, `Detach` and the `Close` of a
+/// session that is not leased has exactly one outcome, in the order of the ops, except that
+/// [`Waiting`](Self::Waiting) is followed by a second one when the wait ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is the reply of that name")]
 pub enum Outcome {

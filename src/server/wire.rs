@@ -1,5 +1,5 @@
-//! How a pipeline's replies go out, and how its ops are signed: on a connection of its own, or on one of
-//! many channels of a trunk.
+//! How a pipeline's replies go out, and how its ops are signed: on a connection of its own, or on
+//! one of many channels of a trunk.
 
 use beanpole_protocol::Reply;
 use beanpole_protocol::trunk::{ChannelNumber, encode_reply_head};

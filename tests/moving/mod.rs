@@ -1,5 +1,5 @@
-//! The client of this project with members that are killed, frozen and restarted: its sessions move, and
-//! whoever uses them notices a pause at most.
+//! The client of this project with members that are killed, frozen and restarted: its sessions
+//! move, and whoever uses them notices a pause at most.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

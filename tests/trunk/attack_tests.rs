@@ -219,7 +219,8 @@ fn frames_in_any_order_are_answered_or_end_the_trunk() {
             (resume(1, 7, u64::MAX), &["resumed 1 1 0 0", "moved 2"]),
             (resume(2, 7, 0), &["resumed 2 1 0 0", "moved 1"]),
         ],
-        // A command that was answered long ago, before the session is known to be there and behind that.
+        // A command that was answered long ago, before the session is known to be there and behind
+        // that.
         &[
             (resume(1, 7, 1) + &ask(1, 0, "touch 9"), &["resumed 1 1 0 0"]),
             (ask(2, 1, "touch 9"), &["re 1 2 NOT_FOUND|"]),

@@ -1,5 +1,5 @@
-//! Sessions, and keys of puts, that outlive what can become of members: the leader's death, a snapshot in the
-//! place of the log, the end of all members at once.
+//! Sessions, and keys of puts, that outlive what can become of members: the leader's death, a
+//! snapshot in the place of the log, the end of all members at once.
 
 use std::thread;
 use std::time::Duration;
@@ -46,7 +46,8 @@ struct Before {
 }
 
 impl Before {
-    /// Sessions over a trunk, whose last commands are under way when this returns. The clients are others.
+    /// Sessions over a trunk, whose last commands are under way when this returns. The clients are
+    /// others.
     fn begin(trunk: &mut Trunk, client: &mut Client) -> Self {
         let keyed = put_once(client, "order/1", "first");
         expect(client, &keyed.replace("INSERTED", "delete"), "DELETED");

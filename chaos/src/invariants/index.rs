@@ -109,9 +109,9 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// Whether a reserve may have been carried out twice: an agent whose member was lost asks again when
-    /// the time to run of the job that it was given is over before it knows. So it was under way for
-    /// the shortest of those times, and beside a fault.
+    /// Whether a reserve may have been carried out twice: an agent whose member was lost asks again
+    /// when the time to run of the job that it was given is over before it knows. So it was under
+    /// way for the shortest of those times, and beside a fault.
     pub(super) fn may_pass(&self, record: &Record) -> bool {
         let span = (record.invoked, record.returned);
         self.history.head.agent() == Some(record.member)

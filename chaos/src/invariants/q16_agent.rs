@@ -1,12 +1,12 @@
 //! Q16: behind an agent nobody sees a member die.
 //!
-//! *Always*: the agent closes no connection and refuses none, and answers nothing with INTERNAL_ERROR. A
-//! session lives on without a majority, since its lease runs in the cluster's time; the agent gives up
-//! only after a minute without any member.
+//! *Always*: the agent closes no connection and refuses none, and answers nothing with
+//! INTERNAL_ERROR. A session lives on without a majority, since its lease runs in the cluster's
+//! time; the agent gives up only after a minute without any member.
 //!
-//! *While a majority lives*: every command is answered, within [`PAUSE_MAX`]. That is so unless faults hurt
-//! half of the members around it, as Q14 has it. Faults of all members, one after the other, hurt one at
-//! a time, unless there is another.
+//! *While a majority lives*: every command is answered, within [`PAUSE_MAX`]. That is so unless
+//! faults hurt half of the members around it, as Q14 has it. Faults of all members, one after the
+//! other, hurt one at a time, unless there is another.
 //!
 //! So a hold is never over because a member died: to Q3, Q4 and Q11 a connection to the agent is there
 //! until the last command that it answered, whatever happens to members.

@@ -21,8 +21,8 @@ const WARM: Duration = Duration::from_secs(5);
 const HEALED: Duration = Duration::from_secs(20);
 /// How long nobody does anything before members are asked what they have.
 const REST: Duration = Duration::from_millis(1_200);
-/// How long taking out all jobs may take: there are ten thousand, and each takes two syncs, which a busy
-/// machine does a hundred times a second.
+/// How long taking out all jobs may take: there are ten thousand, and each takes two syncs, which a
+/// busy machine does a hundred times a second.
 const DRAIN_LIMIT: Duration = Duration::from_secs(300);
 /// After which a fault is tried again that the members were not ready for.
 const SECOND_CHANCE_AFTER: Duration = Duration::from_secs(3);
@@ -135,8 +135,8 @@ impl<S: Subject> Stage<'_, S> {
 }
 
 impl Stage<'_, Cluster> {
-    /// Installs faults, one so long after the other, maybe with a backlog put in between, lets them stay, and takes them back, the last
-    /// one first.
+    /// Installs faults, one so long after the other, maybe with a backlog put in between, lets them
+    /// stay, and takes them back, the last one first.
     pub(super) fn suffer(
         &mut self,
         plans: &[Plan],

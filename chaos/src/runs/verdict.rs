@@ -10,7 +10,8 @@ use crate::check::{self, Verdict};
 use super::Live;
 use super::recording::FILE;
 
-/// Judges what was seen, however the run ended, and leaves the verdict and the report beside the history.
+/// Judges what was seen, however the run ended, and leaves the verdict and the report beside the
+/// history.
 ///
 /// # Errors
 /// How it ended, if not well; or when it cannot be judged.

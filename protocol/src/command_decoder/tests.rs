@@ -388,7 +388,8 @@ fn refusals_say_what_is_answered_and_counted() {
 fn every_command_name_is_looked_up_as_it_is_written() {
     for (at, name) in CommandName::ALL.into_iter().enumerate() {
         assert_eq!(name as usize, at, "{name} is in its place");
-        // What is malformed behind a word that beanstalkd does not know makes the line unknown, as it is to beanstalkd.
+        // What is malformed behind a word that beanstalkd does not know makes the line unknown, as
+        // it is to beanstalkd.
         let is_ours = matches!(name, CommandName::Trunk | CommandName::Key);
         let arguments = if is_ours { "1" } else { "1 1 1 1" };
         let line = format!("{name} {arguments}\r\n1\r\n");

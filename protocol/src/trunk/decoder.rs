@@ -138,8 +138,9 @@ impl ClientFrameDecoder {
         }
     }
 
-    /// The memory that an unfinished payload holds outside of the input buffer, in bytes: at most twice
-    /// what has arrived of it, or [`BODY_BUFFERED_BYTES_MAX`](crate::BODY_BUFFERED_BYTES_MAX) if that is more.
+    /// The memory that an unfinished payload holds outside of the input buffer, in bytes: at most
+    /// twice what has arrived of it, or [`BODY_BUFFERED_BYTES_MAX`](crate::BODY_BUFFERED_BYTES_MAX)
+    /// if that is more.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.0.held_bytes()
@@ -175,8 +176,8 @@ impl MemberFrameDecoder {
         Ok(None)
     }
 
-    /// As [`ClientFrameDecoder::held_bytes`]; what is held of a [`MemberFrame::Resumed`], less than 16 KiB,
-    /// is not in it.
+    /// As [`ClientFrameDecoder::held_bytes`]; what is held of a [`MemberFrame::Resumed`], less than
+    /// 16 KiB, is not in it.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.reader.held_bytes()

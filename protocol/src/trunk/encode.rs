@@ -63,7 +63,8 @@ impl MemberFrame {
     }
 }
 
-/// Appends the line of a [`MemberFrame::Reply`] to `output`: `payload_bytes` of payload have to follow it.
+/// Appends the line of a [`MemberFrame::Reply`] to `output`: `payload_bytes` of payload have to
+/// follow it.
 pub fn encode_reply_head(
     channel: ChannelNumber,
     number: u64,

@@ -13,14 +13,16 @@ pub struct ChannelNumber(pub u32);
 /// What a client says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientFrame {
-    /// `open <channel> <token> <lease>`: begins a session, or finds it again. Commands may follow at once.
+    /// `open <channel> <token> <lease>`: begins a session, or finds it again. Commands may follow
+    /// at once.
     Open {
         /// Not in use on this connection.
         channel: ChannelNumber,
         /// Names the session from now on.
         token: Token,
         /// How long the session lasts without a connection, in milliseconds:
-        /// [`LEASE_MILLIS_MIN`](super::LEASE_MILLIS_MIN) to [`LEASE_MILLIS_MAX`](super::LEASE_MILLIS_MAX).
+        /// [`LEASE_MILLIS_MIN`](super::LEASE_MILLIS_MIN) to
+        /// [`LEASE_MILLIS_MAX`](super::LEASE_MILLIS_MAX).
         lease_millis: u32,
     },
     /// `resume <channel> <token> <lease> <answered>`: goes on with a session. No command may follow
@@ -43,7 +45,8 @@ pub enum ClientFrame {
         number: u64,
         /// As in [`ClientFrame::Resume`].
         answered: u64,
-        /// What a plain connection would carry: the line with its CR LF, and the body of a put with its.
+        /// What a plain connection would carry: the line with its CR LF, and the body of a put with
+        /// its.
         payload: Bytes,
     },
     /// `stop <channel>`: no more commands will come; who waits for a job need not any longer.
@@ -68,7 +71,8 @@ pub enum MemberFrame {
         /// The session's.
         channel: ChannelNumber,
     },
-    /// `resumed <channel> <last> <waiting> <count>`, and so many times `was <number> <bytes>` and a line.
+    /// `resumed <channel> <last> <waiting> <count>`, and so many times `was <number> <bytes>` and a
+    /// line.
     Resumed {
         /// The session's.
         channel: ChannelNumber,
@@ -76,8 +80,8 @@ pub enum MemberFrame {
         last: u64,
         /// The command that waits: its reply is still to come.
         waiting: Option<u64>,
-        /// What others came to, at most [`KEPT_REPLIES_MAX`](super::KEPT_REPLIES_MAX): a command's number
-        /// and the first line of its reply, or `GONE` and CR LF.
+        /// What others came to, at most [`KEPT_REPLIES_MAX`](super::KEPT_REPLIES_MAX): a command's
+        /// number and the first line of its reply, or `GONE` and CR LF.
         kept: Vec<(u64, Bytes)>,
     },
     /// `lapsed <channel>`: there is no such session any more. The number is free again.
@@ -109,8 +113,8 @@ pub enum MemberFrame {
         /// As on a plain connection, all of it.
         payload: Bytes,
     },
-    /// `later <channel> <number> <millis>`: there is no room for the command, which was dropped with all
-    /// behind it until it comes again.
+    /// `later <channel> <number> <millis>`: there is no room for the command, which was dropped
+    /// with all behind it until it comes again.
     Later {
         /// The session's.
         channel: ChannelNumber,

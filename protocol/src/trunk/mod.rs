@@ -1,13 +1,13 @@
 //! What a connection carries that many share: frames of many channels, each of which is a session
 //! that outlives the connection.
 //!
-//! A client begins with the line `trunk 1`. A member answers `TRUNK 1 <member> <bytes>`, any other server
-//! `UNKNOWN_COMMAND`. Behind that both directions carry frames: a line, and behind some as many bytes as the
-//! line says. Numbers are decimal, without sign or leading zeros; words are one space apart. What the
-//! frames mean is in docs/PROTOCOL.md.
+//! A client begins with the line `trunk 1`. A member answers `TRUNK 1 <member> <bytes>`, any other
+//! server `UNKNOWN_COMMAND`. Behind that both directions carry frames: a line, and behind some as
+//! many bytes as the line says. Numbers are decimal, without sign or leading zeros; words are one
+//! space apart. What the frames mean is in docs/PROTOCOL.md.
 //!
-//! Unlike a connection of beanstalkd's protocol, one that carries frames is strict: there is a program at
-//! either end, so that what is malformed is an error, and nothing behind it is read.
+//! Unlike a connection of beanstalkd's protocol, one that carries frames is strict: there is a
+//! program at either end, so that what is malformed is an error, and nothing behind it is read.
 
 mod decoder;
 mod encode;

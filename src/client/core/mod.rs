@@ -6,9 +6,9 @@
 //! [`SessionCore::take_reply`]. What a command is, is in `entry`; what a member says of the commands
 //! before a move is read in `resumption`.
 //!
-//! The promise: each command is carried out once, whatever becomes of connections and members, as long as
-//! the session does not lapse. It rests on the numbers: a member tells the greatest that was carried out,
-//! and what came of those that are not known to be answered.
+//! The promise: each command is carried out once, whatever becomes of connections and members, as
+//! long as the session does not lapse. It rests on the numbers: a member tells the greatest that
+//! was carried out, and what came of those that are not known to be answered.
 
 mod entry;
 mod resumption;

@@ -1,5 +1,5 @@
-//! A cluster that is not one: members that share a state, and can be killed and frozen. It keeps what the
-//! protocol promises, and no more: one tube, no time to run.
+//! A cluster that is not one: members that share a state, and can be killed and frozen. It keeps
+//! what the protocol promises, and no more: one tube, no time to run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;

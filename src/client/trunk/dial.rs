@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-/// What the kernel may hold that is not through, bytes; it takes twice that. Pings wait behind it, and what
-/// it takes says that the member is there: with megabytes, it would say so too rarely.
+/// What the kernel may hold that is not through, bytes; it takes twice that. Pings wait behind it,
+/// and what it takes says that the member is there: with megabytes, it would say so too rarely.
 const UNSENT_BYTES_MAX: usize = 128 << 10;
 
 /// How many addresses of one name are tried.
@@ -57,8 +57,8 @@ pub(in crate::client) enum DialError {
 
 /// Makes a connection to the member at `address`, a host and a port.
 ///
-/// The name is looked up without a limit of time, since the system's resolver cannot be interrupted: so there
-/// is never more than one lookup for each member.
+/// The name is looked up without a limit of time, since the system's resolver cannot be
+/// interrupted: so there is never more than one lookup for each member.
 pub(in crate::client) async fn dial(address: &str, limit: Duration) -> Result<Dialled, DialError> {
     let addresses: Vec<_> = lookup_host(address).await?.take(ADDRESSES_MAX).collect();
     let introduced = async {

@@ -224,10 +224,10 @@ impl Player {
     }
 }
 
-/// The action of a command as words. Besides beanstalkd's words there are `put-once KEY`, `reserve-half-closed`,
-/// `stop-waiting` (the client shuts down its sending side) and `close`, and of leased sessions `open TOKEN
-/// LEASE`, `resume TOKEN LEASE ANSWERED`, the lease in milliseconds, and `detach`. The body of a `put` is
-/// its last word.
+/// The action of a command as words. Besides beanstalkd's words there are `put-once KEY`,
+/// `reserve-half-closed`, `stop-waiting` (the client shuts down its sending side) and `close`, and
+/// of leased sessions `open TOKEN LEASE`, `resume TOKEN LEASE ANSWERED`, the lease in milliseconds,
+/// and `detach`. The body of a `put` is its last word.
 pub(super) fn action(command: &str) -> Action {
     let words: Vec<&str> = command.split(' ').collect();
     let job = |word: &str| JobId(number(word));

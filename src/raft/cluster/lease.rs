@@ -84,8 +84,8 @@ impl Lease {
         }
     }
 
-    /// Whether it can do what its clients ask for: it was heard a moment ago, and its disk gets on. Who does
-    /// not keep up may be a leader yet; its clients are better served elsewhere.
+    /// Whether it can do what its clients ask for: it was heard a moment ago, and its disk gets on.
+    /// Who does not keep up may be a leader yet; its clients are better served elsewhere.
     pub fn keeps_up(&self) -> bool {
         let heard = self.until.load(Ordering::Acquire).saturating_sub(self.length_ticks);
         !self.is_held_up.load(Ordering::Acquire) && heard + ticks(UNHEARD) >= self.tick()

@@ -15,8 +15,8 @@ use crate::queue::{MemberId, Part};
 /// hands over.
 const HUNG_DISK: std::time::Duration = std::time::Duration::from_millis(300);
 
-/// A member whose log has not got anything onto its disk for so long does not keep up: what its clients ask
-/// for waits, wherever the leader is.
+/// A member whose log has not got anything onto its disk for so long does not keep up: what its
+/// clients ask for waits, wherever the leader is.
 const HELD_UP: std::time::Duration = std::time::Duration::from_millis(600);
 
 /// How long the process goes on after its member was removed.

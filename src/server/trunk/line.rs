@@ -198,8 +198,9 @@ impl TrunkLine {
         Ok(())
     }
 
-    /// Ends a session, once it is there. Its channel counts until the end is in the log: so a channel has
-    /// no more than two ops under way, and who opens and closes without a pause finds no room.
+    /// Ends a session, once it is there. Its channel counts until the end is in the log: so a
+    /// channel has no more than two ops under way, and who opens and closes without a pause finds
+    /// no room.
     fn close(&mut self, hub: &Hub, channel: ChannelNumber) {
         let Some(number) = self.numbers.get(&channel).copied() else {
             return self.push(&MemberFrame::Closed { channel });
@@ -501,8 +502,8 @@ impl Attached {
         }
     }
 
-    /// Takes on a command that there is room for as far as the connection goes. Returns after what pause
-    /// it may come again if there is none otherwise.
+    /// Takes on a command that there is room for as far as the connection goes. Returns after what
+    /// pause it may come again if there is none otherwise.
     fn take_on(
         &mut self,
         hub: &Hub,

@@ -165,8 +165,8 @@ impl Trunk {
         End::Broken
     }
 
-    /// Waits for something to do, and reads if it is input. What has arrived goes before a tick, so that
-    /// a member that was frozen itself hears first.
+    /// Waits for something to do, and reads if it is input. What has arrived goes before a tick, so
+    /// that a member that was frozen itself hears first.
     async fn wait(
         &self,
         buffer: &mut BytesMut,
@@ -257,8 +257,8 @@ impl Trunk {
         !std::mem::replace(&mut line.touched, true)
     }
 
-    /// Whether there is room for one more reply. A trunk whose replies pile up is cut: its jobs are those
-    /// of its sessions, which find them elsewhere when they go on.
+    /// Whether there is room for one more reply. A trunk whose replies pile up is cut: its jobs are
+    /// those of its sessions, which find them elsewhere when they go on.
     fn has_room(&self, hub: &Hub, line: &mut TrunkLine) -> bool {
         if self.transport.is_broken() {
             return false;

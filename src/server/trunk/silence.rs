@@ -1,9 +1,9 @@
 //! Whether anybody is still at the other end of a trunk.
 //!
-//! The network does not say when a client has been frozen or cut off, and its sessions would hold their
-//! jobs for ever. So a client asks now and then whether the member is there, and the member counts ticks
-//! of its own in which nothing came: after a pause of the member itself it hears what has arrived before
-//! it counts on.
+//! The network does not say when a client has been frozen or cut off, and its sessions would hold
+//! their jobs for ever. So a client asks now and then whether the member is there, and the member
+//! counts ticks of its own in which nothing came: after a pause of the member itself it hears what
+//! has arrived before it counts on.
 
 use std::time::Duration;
 

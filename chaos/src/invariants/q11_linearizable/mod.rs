@@ -1,11 +1,12 @@
 //! Q11: what was done to one job can have been done in one order.
 //!
-//! For each job the commands that name it, and were answered, are put in an order (`search.rs`) that
-//! respects real time and that a single server would have answered so (`model.rs`). What nobody
-//! knows is offered as a step at any time after it was sent, as often as it helps: unanswered
-//! commands, kicks of the job's tube, and unanswered reserves that may have held it. Delays and times
-//! to run, counted from when their command was sent (as in Q3 and Q7), end not before they can, connections not before they were last sure; nothing must end in
-//! time (that is Q7 and Q14).
+//! For each job the commands that name it, and were answered, are put in an order (`search.rs`)
+//! that respects real time and that a single server would have answered so (`model.rs`). What
+//! nobody knows is offered as a step at any time after it was sent, as often as it helps:
+//! unanswered commands, kicks of the job's tube, and unanswered reserves that may have held it.
+//! Delays and times to run, counted from when their command was sent (as in Q3 and Q7), end not
+//! before they can, connections not before they were last sure; nothing must end in time (that is
+//! Q7 and Q14).
 //!
 //! A search that takes too long is undecided, which counts as broken: it is no pass.
 //!

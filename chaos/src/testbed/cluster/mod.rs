@@ -101,8 +101,8 @@ impl Cluster {
         self.wait_until("all members in step", TOGETHER_WITHIN, |it| it.in_step(count))
     }
 
-    /// Takes a process into the cluster. On a busy machine the member that is asked may have lost the lead
-    /// in this moment.
+    /// Takes a process into the cluster. On a busy machine the member that is asked may have lost
+    /// the lead in this moment.
     fn take_in(&mut self, member: usize) -> Result<(), String> {
         let mut attempts = TAKE_IN_ATTEMPTS;
         loop {
