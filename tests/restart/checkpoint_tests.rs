@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
-use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, alone};
+use crate::support::{Client, PATIENCE, Server, ServerOptions, Target, alone, now};
 
 const BODY_SIZE: usize = 60_000;
 const AT_ONCE: usize = 64;
@@ -51,6 +53,19 @@ fn stat(client: &mut Client, name: &str) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
 }
 
+/// There are two, but while the next is being written.
+fn wait_for_two_checkpoints(dir: &Path) {
+    let deadline = now() + PATIENCE;
+    loop {
+        let names: Vec<_> = fs::read_dir(dir).expect("it is there").flatten().collect();
+        if names.len() == 2 {
+            return;
+        }
+        assert!(now() < deadline, "{names:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn the_log_is_recycled_behind_checkpoints_and_old_jobs_stay() {
     let _alone = alone();
@@ -71,11 +86,7 @@ fn the_log_is_recycled_behind_checkpoints_and_old_jobs_stay() {
     }
     assert!(used_max < DISK_BYTES_MAX, "{used_max} bytes on disk for one job");
     assert!(stat(&mut client, "binlog-oldest-index") > 1, "the first file is still there");
-    let names: Vec<_> = fs::read_dir(data.path().join("checkpoints"))
-        .expect("the server answers")
-        .flatten()
-        .collect();
-    assert_eq!(names.len(), 2, "{names:?}");
+    wait_for_two_checkpoints(&data.path().join("checkpoints"));
     server.restart();
     let mut client = server.connect();
     assert_eq!(client.ask("peek 1").expect("the server answers"), "FOUND 1 14\r\nthe oldest job");
