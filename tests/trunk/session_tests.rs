@@ -1,11 +1,14 @@
 //! What a session keeps from one connection to the next.
 
+use std::thread;
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::Trunk;
 use super::figures::wait_for;
 use super::frames::token;
-use crate::support::{Server, ServerOptions, Target, Transport};
+use crate::support::{PATIENCE, Server, ServerOptions, Target, Transport};
 
 fn server(data: Option<&std::path::Path>) -> Server {
     let data = data.map(Into::into);
@@ -53,6 +56,28 @@ fn a_session_survives_the_death_of_its_server_with_jobs_and_wait() {
     assert_eq!(other.put("0 0 60", b"next").expect("a reply"), "INSERTED 2");
     assert_eq!(trunk.frame(), "re 1 3 RESERVED 2 4|next|");
     trunk.expect((1, 4), "release 1 0 0", "RELEASED");
+}
+
+#[test]
+fn a_lease_does_not_run_while_the_only_server_is_stopped() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut server = server(Some(directory.path()));
+    let mut trunk = Trunk::to(&mut server);
+    trunk.send(&format!("open 1 {} 1000\r\n", token(1)));
+    assert_eq!(trunk.frame(), "opened 1");
+    trunk.put(1, 1, "0 0 600", "job");
+    assert_eq!(trunk.frame(), "re 1 1 INSERTED 1|");
+    trunk.expect((1, 2), "reserve", "RESERVED 1 3|job");
+    server.signal(Signal::TERM).expect("it runs");
+    assert!(server.wait_for_end(PATIENCE).expect("it ends").success());
+    thread::sleep(Duration::from_millis(2_500));
+    server.restart();
+    let mut other = server.connect();
+    let mut trunk = Trunk::to(&mut server);
+    trunk.send(&format!("resume 1 {} 1000 2\r\n", token(1)));
+    assert_eq!(trunk.frame(), "resumed 1 2 0 0");
+    assert_eq!(other.ask("reserve-with-timeout 0").expect("a reply"), "TIMED_OUT");
+    trunk.expect((1, 3), "delete 1", "DELETED");
 }
 
 #[test]
