@@ -1,9 +1,13 @@
 //! One fault of a cluster.
 
+use std::thread;
+use std::time::Duration;
+
 use beanpole_chaos::faults::{Installed, Kind, Plan, Target, install, probe};
 
 use crate::support::{
-    Cluster, ClusterOptions, PATIENCE, Random, cluster_options, left_out, number_from_environment,
+    Client, Cluster, ClusterOptions, PATIENCE, Random, cluster_options, left_out, now,
+    number_from_environment,
 };
 
 /// Room for the log and the reserves of a member.
@@ -64,6 +68,18 @@ pub(super) fn only(installed: &Installed) -> usize {
     hurt[0]
 }
 
+/// A member whose disk was full refuses puts until it looks at the disk again.
+fn put_when_there_is_room(putter: &mut Client) -> String {
+    let deadline = now() + PATIENCE;
+    loop {
+        let put = putter.put("0 0 60", b"served").expect("the member serves");
+        if put != "OUT_OF_MEMORY" || now() >= deadline {
+            return put;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// What is put at one member is reserved and deleted at the next, all the way round.
 pub(super) fn expect_service(cluster: &mut Cluster) {
     cluster.wait_for("all members to serve", PATIENCE, |it| {
@@ -74,7 +90,7 @@ pub(super) fn expect_service(cluster: &mut Cluster) {
         let tube = format!("served-{member}");
         let mut putter = cluster.client(member);
         assert_eq!(putter.ask(&format!("use {tube}")).ok(), Some(format!("USING {tube}")));
-        let put = putter.put("0 0 60", b"served").expect("the member serves");
+        let put = put_when_there_is_room(&mut putter);
         let id = put.strip_prefix("INSERTED ").unwrap_or_else(|| panic!("put: {put}"));
         let mut worker = cluster.client((member + 1) % count);
         assert_eq!(worker.ask(&format!("watch {tube}")).ok().as_deref(), Some("WATCHING 2"));

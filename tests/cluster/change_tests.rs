@@ -1,7 +1,9 @@
 //! Many changes of leader under load: every job that was acknowledged is there exactly once.
 
+use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::scene::{Keepers, RESUMES_WITHIN, TTR};
@@ -62,6 +64,30 @@ fn transfer(cluster: &mut Cluster, leader: usize, random: &mut Random) {
     let to = (leader + 1 + usize::from(random.once_in(2))) % 3;
     let id = cluster.id(to);
     let asked = cluster.change(leader, &json!({"do": "transfer", "to": id}));
+    asked.unwrap_or_else(|why| panic!("transfer: {why}\n{}", cluster.logs()));
+    cluster.wait_for("another leader", PATIENCE, |it| {
+        it.leader_now().is_some_and(|now| now != leader)
+    });
+}
+
+/// As it is for who has just begun to lead, and has not heard all others yet.
+#[test]
+fn a_transfer_waits_until_who_is_to_lead_is_heard() {
+    let _alone = alone();
+    let mut cluster = cluster_of(3);
+    let leader = cluster.leader();
+    let to = (leader + 1) % 3;
+    let transfer = json!({"do": "transfer", "to": cluster.id(to)});
+    cluster.freeze(to);
+    thread::sleep(Duration::from_secs(1));
+    let pid = i32::try_from(cluster.pid(to)).ok().and_then(Pid::from_raw).expect("it runs");
+    let asked = thread::scope(|scope| {
+        let asking = scope.spawn(|| cluster.change(leader, &transfer));
+        thread::sleep(Duration::from_millis(200));
+        kill_process(pid, Signal::CONT).expect("it is there");
+        asking.join().expect("it has an answer")
+    });
+    cluster.thaw(to);
     asked.unwrap_or_else(|why| panic!("transfer: {why}\n{}", cluster.logs()));
     cluster.wait_for("another leader", PATIENCE, |it| {
         it.leader_now().is_some_and(|now| now != leader)

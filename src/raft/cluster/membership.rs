@@ -305,8 +305,18 @@ impl Cluster {
         let to = match to {
             Some(to) if !self.voters().contains(&to) => return Err(Refusal::Unknown(to)),
             Some(to) if to == self.member() => return Ok(format!("member {to} leads already")),
-            Some(to) if self.contact(to) != Contact::Heard => return Err(Refusal::NotHeard(to)),
-            Some(to) => to,
+            Some(to) => {
+                // A member that has just begun to lead may not have heard it yet.
+                let is_heard = || self.contact(to) == Contact::Heard;
+                until(LEADER_LIMIT, || !self.leads() || is_heard()).await;
+                if !self.leads() {
+                    return Err(Refusal::Moved);
+                }
+                if !is_heard() {
+                    return Err(Refusal::NotHeard(to));
+                }
+                to
+            }
             None => {
                 let (furthest, _) = self.furthest_follower().ok_or(Refusal::NoSuccessor)?;
                 furthest
