@@ -117,8 +117,10 @@ impl Carried {
     /// The user has said all: who waits for a job need not any longer.
     pub(super) fn end_input(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
-        inner.core.end_input();
-        self.go_on(&mut inner);
+        if inner.end.is_none() {
+            inner.core.end_input();
+            self.go_on(&mut inner);
+        }
     }
 
     /// Ends the session, as soon as a member hears of it. Who holds the receiver is told when it did.

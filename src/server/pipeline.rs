@@ -77,6 +77,13 @@ enum Stage {
     Held,
 }
 
+impl PendingOp {
+    /// Whether it waits, and was asked for after the command of this number.
+    fn waits_behind(&self, number: u64) -> bool {
+        self.stage == Stage::Waiting && self.number > number
+    }
+}
+
 /// The commands of one connection, or of one channel of a trunk.
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -212,10 +219,15 @@ impl Pipeline {
         self.reads + self.blockers > 1
     }
 
-    /// How many bodies may come of what is under way: none while it waits for one, which can be for
-    /// ever.
+    /// How many bodies may come of what is under way: while it waits for one, which can be for ever,
+    /// only those in front of that.
     pub(super) fn bodies_awaited(&self) -> usize {
-        if self.waiting { 0 } else { self.bodies }
+        if self.waiting { self.in_front().count() } else { self.bodies }
+    }
+
+    /// What comes before the first op.
+    fn in_front(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.iter().take_while(|pending| !matches!(pending, Pending::Op(_)))
     }
 
     /// What is in memory for it, bytes: commands, replies, and for each further reserve that is under
@@ -288,7 +300,14 @@ impl Pipeline {
         self.bodies += 1;
         self.ends_in_list = query.is_list();
         let number = self.wire.number();
-        self.pending.push_back(Pending::Read { number, query });
+        let read = Pending::Read { number, query };
+        // What is asked for again after a move goes before what has waited since.
+        let is_later =
+            |pending: &Pending| matches!(pending, Pending::Op(op) if op.waits_behind(number));
+        match self.pending.iter().position(is_later) {
+            Some(place) => self.pending.insert(place, read),
+            None => self.pending.push_back(read),
+        }
     }
 
     /// Takes on an answer that needs nobody; `counts` is counted when its turn comes.
@@ -349,19 +368,21 @@ impl Pipeline {
             && first_op != Some(Stage::Sent)
             && self.reads_asked == 0;
         if wanted {
-            let in_front =
-                self.pending.iter().take_while(|pending| !matches!(pending, Pending::Op(_)));
-            self.reads_asked =
-                in_front.filter(|pending| matches!(pending, Pending::Read { .. })).count();
+            let is_read = |pending: &&Pending| matches!(pending, Pending::Read { .. });
+            self.reads_asked = self.in_front().filter(is_read).count();
             self.ask.0 += 1;
         }
         wanted.then_some(self.ask)
     }
 
-    /// Answers all reads at the front: the op behind them is about to be applied. There is no list among
-    /// them: behind one, no op is taken on.
+    /// Answers all reads at the front: the op behind them is about to be applied. Behind a list no op is
+    /// taken on, but one that ends a wait may come when that is over, and has nothing to do with it.
     pub(super) fn settle(&mut self, queue: &Queue, context: &ReadContext<'_>) {
-        while self.settle_first(queue, context) {}
+        while !self.begins_with_list() && self.settle_first(queue, context) {}
+    }
+
+    fn begins_with_list(&self) -> bool {
+        matches!(self.pending.front(), Some(Pending::Read { query, .. }) if query.is_list())
     }
 
     /// Answers the reads for which the leader was asked: it has confirmed that `queue` is up to
@@ -477,10 +498,12 @@ impl Pipeline {
     }
 
     fn answered(&mut self, outcome: Outcome) {
-        let Some(Pending::Op(op)) = self.pending.pop_front() else {
+        let place = self.in_front().count();
+        let Some(Pending::Op(op)) = self.pending.remove(place) else {
             unreachable!("an outcome is that of the first op: {outcome:?}");
         };
         assert_ne!(op.stage, Stage::Held, "what has an outcome was sent");
+        assert!(place == 0 || op.stage == Stage::Waiting, "reads before an op are answered first");
         self.body_bytes -= op.body_bytes;
         self.blockers -= usize::from(op.may_wait);
         self.bodies -= usize::from(op.brings_body);

@@ -59,6 +59,32 @@ fn a_session_survives_the_death_of_its_server_with_jobs_and_wait() {
 }
 
 #[test]
+fn the_body_of_a_job_comes_before_the_end_of_a_wait_behind_it() {
+    let mut server = server(None);
+    let mut first = Trunk::to(&mut server);
+    first.open(1, 1);
+    first.put(1, 1, "0 0 600", "job");
+    assert_eq!(first.frame(), "re 1 1 INSERTED 1|");
+    // Nobody reads what comes of these.
+    first.ask(1, 2, "reserve");
+    first.ask_behind((1, 3), 1, "reserve");
+    wait_for(&mut server.connect(), "current-waiting", 1);
+    let mut second = Trunk::to(&mut server);
+    second.send(&format!("resume 1 {} 10000 1\r\n", token(1)));
+    assert_eq!(second.frame(), "resumed 1 3 3 1, 2 RESERVED 1");
+    second.ask(1, 2, "peek 1");
+    assert_eq!(second.frame(), "re 1 2 FOUND 1 3|job|");
+    // One behind the wait comes after it.
+    second.ask_behind((1, 4), 2, "peek 1");
+    second.ask_behind((1, 2), 1, "peek 1");
+    assert_eq!(second.frame(), "re 1 2 FOUND 1 3|job|");
+    let mut other = server.connect();
+    assert_eq!(other.put("0 0 600", b"next").expect("a reply"), "INSERTED 2");
+    assert_eq!(second.frame(), "re 1 3 RESERVED 2 4|next|");
+    assert_eq!(second.frame(), "re 1 4 FOUND 1 3|job|");
+}
+
+#[test]
 fn a_lease_does_not_run_while_the_only_server_is_stopped() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let mut server = server(Some(directory.path()));

@@ -46,6 +46,8 @@ pub(super) enum Progress {
     Unsent(Option<u64>),
     /// Sent under this number.
     Sent(u64),
+    /// It waits, as it did before the move, and has this number.
+    Waiting(u64),
     /// This is the reply.
     Answered(Bytes),
 }
@@ -139,7 +141,7 @@ impl Entry {
     }
 
     pub(super) fn is_sent_as(&self, number: u64) -> bool {
-        self.progress == Progress::Sent(number)
+        matches!(self.progress, Progress::Sent(own) | Progress::Waiting(own) if own == number)
     }
 
     /// What is to be sent.
@@ -161,7 +163,7 @@ impl Entry {
             return Some(fetch.reserve);
         }
         match self.progress {
-            Progress::Sent(number) => Some(number),
+            Progress::Sent(number) | Progress::Waiting(number) => Some(number),
             Progress::Unsent(number) => number,
             Progress::Answered(_) => None,
         }
@@ -217,12 +219,13 @@ impl Entry {
 
     /// It waits, as it did before the move.
     pub(super) fn wait_on(&mut self, number: u64) {
-        self.progress = Progress::Sent(number);
+        self.progress = Progress::Waiting(number);
         self.fetch = None;
     }
 
     /// Takes in what a member keeps of the reply: its first line, with less in it than a client gets.
-    /// Returns false if that is no such line.
+    /// The body of a job is asked for under the same number, so that it comes before the end of a
+    /// wait behind it. Returns false if that is no such line.
     #[must_use]
     pub(super) fn recall(&mut self, number: u64, line: &Bytes) -> bool {
         let Some(text) = line.strip_suffix(b"\r\n") else { return false };
@@ -233,7 +236,7 @@ impl Entry {
             (Some(b"RESERVED"), Kind::Reserve) => {
                 let job = words.next().and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
                 let Some(job) = job else { return false };
-                self.progress = Progress::Unsent(None);
+                self.progress = Progress::Unsent(Some(number));
                 self.fetch = Some(Fetch { reserve: number, job });
             }
             (Some(b"USING"), Kind::Use(tube)) => {

@@ -230,6 +230,12 @@ impl SessionCore {
                 Ok(Event::Closed)
             }
             (_, Stage::Leaving(_)) => Ok(Event::None),
+            // Its end could not be sent yet.
+            (MemberFrame::Reply { .. } | MemberFrame::Later { .. }, Stage::Attached(_))
+                if self.is_closing =>
+            {
+                Ok(Event::None)
+            }
             (MemberFrame::Opened { .. }, Stage::Asking(channel)) if !self.is_begun => {
                 self.is_begun = true;
                 self.stage = Stage::Attached(channel);
@@ -283,7 +289,7 @@ impl SessionCore {
         }
         match entry.progress {
             Progress::Answered(reply) => Some(reply),
-            Progress::Unsent(_) | Progress::Sent(_) => None,
+            Progress::Unsent(_) | Progress::Sent(_) | Progress::Waiting(_) => None,
         }
     }
 
@@ -299,11 +305,10 @@ impl SessionCore {
 
     /// Nothing is asked of the session but what waits for a job.
     pub(super) fn is_quiet(&self) -> bool {
+        let is_there =
+            |entry: &Entry| matches!(entry.progress, Progress::Sent(_) | Progress::Waiting(_));
         matches!(self.stage, Stage::Attached(_))
-            && self
-                .entries
-                .iter()
-                .all(|entry| entry.is_reserve() && matches!(entry.progress, Progress::Sent(_)))
+            && self.entries.iter().all(|entry| entry.is_reserve() && is_there(entry))
     }
 
     /// All commands up to this number are known to be answered.
@@ -318,7 +323,7 @@ impl SessionCore {
         let (at, payload) = self.next_to_send()?;
         let number = match self.entries[at].progress {
             Progress::Unsent(Some(number)) => number,
-            Progress::Unsent(None) | Progress::Sent(_) | Progress::Answered(_) => {
+            _ => {
                 self.next_number += 1;
                 self.next_number - 1
             }
@@ -334,7 +339,7 @@ impl SessionCore {
             match entry.progress {
                 Progress::Answered(_) => {}
                 Progress::Sent(_) if entry.is_read() => return None,
-                Progress::Sent(_) => {
+                Progress::Sent(_) | Progress::Waiting(_) => {
                     bytes_beside_first =
                         Some(bytes_beside_first.map_or(0, |bytes| bytes + entry.bytes()));
                 }

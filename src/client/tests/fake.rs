@@ -279,6 +279,10 @@ impl State {
         let mut bytes = BytesMut::from(&payload[..]);
         let request = CommandDecoder::new(SIZE_MAX).next_request(&mut bytes);
         let Some(Request::Command(command)) = request else { panic!("{request:?}") };
+        let is_behind_wait = session.waiting.is_none_or(|waiting| waiting < number);
+        if !is_behind_wait {
+            return self.apply(token, number, command);
+        }
         session.behind.push_back((number, command));
         self.carry_on(token);
     }

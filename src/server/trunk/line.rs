@@ -7,7 +7,7 @@ use std::time::Duration;
 use beanpole_protocol::trunk::{
     ChannelNumber, ClientFrame, FrameError, MemberFrame, RefusedDo, Token,
 };
-use beanpole_protocol::{PutKey, Reply, Request};
+use beanpole_protocol::{Command, PutKey, Reply, Request};
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
@@ -281,13 +281,15 @@ impl TrunkLine {
         if attached.drops(numbered.number) {
             return Ok(());
         }
-        attached.check_number(channel, numbered.number)?;
+        let breach = Breach::Payload { channel: channel.0, number: numbered.number };
+        let (key, request) = request_of(payload, hub.job_size_max()).ok_or(breach)?;
+        if !matches!(request, Request::Command(Command::Peek(_))) {
+            attached.check_number(channel, numbered.number)?;
+        }
         let is_short = hub.is_short_of_memory() && !attached.pipeline.is_idle();
         let put_off = if is_short || attached.pipeline.is_full(false) {
             Some(attached.put_off(hub, numbered.number, ROOM_PAUSE))
         } else {
-            let breach = Breach::Payload { channel: channel.0, number: numbered.number };
-            let (key, request) = request_of(payload, hub.job_size_max()).ok_or(breach)?;
             if has_room || !asks_for_body(&request) {
                 attached.take_on(hub, channel, numbered, (key, request))?
             } else {

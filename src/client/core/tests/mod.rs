@@ -222,14 +222,34 @@ fn the_body_of_a_job_that_is_held_is_asked_for() {
         core.push(ask(Command::Delete(1)));
         sent(&mut core);
         move_to(&mut core, 0, 1, None, &[(1, told)]);
-        assert_eq!(sent(&mut core), ["3 0 peek 9"]);
+        assert_eq!(sent(&mut core), ["1 0 peek 9"]);
         // The reserve is not answered yet: another move asks for it again.
         move_to(&mut core, 0, 1, None, &[(1, told)]);
-        assert_eq!(sent(&mut core), ["4 0 peek 9"]);
-        reply(&mut core, 4, "FOUND 9 1\r\na");
+        assert_eq!(sent(&mut core), ["1 0 peek 9"]);
+        reply(&mut core, 1, "FOUND 9 1\r\na");
         assert_eq!(replies(&mut core), ["RESERVED 9 1\r\na"]);
-        assert_eq!(sent(&mut core), ["5 4 delete 1"]);
+        assert_eq!(sent(&mut core), ["3 2 delete 1"]);
     }
+}
+
+#[test]
+fn the_body_of_a_job_is_asked_for_before_the_wait_behind_it() {
+    let mut core = attached();
+    core.push(ask(Command::Reserve));
+    core.push(ask(Command::Reserve));
+    sent(&mut core);
+    move_to(&mut core, 0, 2, Some(2), &[(1, "RESERVED 9")]);
+    assert_eq!(sent(&mut core), ["1 0 peek 9"]);
+    // There is no room for the body yet; the wait has nothing to do with that.
+    let later = MemberFrame::Later { channel: CHANNEL, number: 1, millis: 50 };
+    assert_eq!(core.receive(later), Ok(Event::PutOff { millis: 50 }));
+    core.resend();
+    assert_eq!(sent(&mut core), ["1 0 peek 9"]);
+    reply(&mut core, 1, "FOUND 9 1\r\na");
+    assert_eq!(replies(&mut core), ["RESERVED 9 1\r\na"]);
+    assert!(core.is_quiet());
+    reply(&mut core, 2, "RESERVED 10 1\r\nb");
+    assert_eq!(replies(&mut core), ["RESERVED 10 1\r\nb"]);
 }
 
 #[test]
@@ -240,11 +260,11 @@ fn a_reserve_whose_job_is_gone_is_done_again() {
     move_to(&mut core, 0, 1, None, &[(1, "GONE")]);
     assert_eq!(sent(&mut core), ["2 1 reserve-with-timeout 3"]);
     move_to(&mut core, 1, 2, None, &[(2, "RESERVED 9")]);
-    assert_eq!(sent(&mut core), ["3 1 peek 9"]);
-    reply(&mut core, 3, "NOT_FOUND");
+    assert_eq!(sent(&mut core), ["2 1 peek 9"]);
+    reply(&mut core, 2, "NOT_FOUND");
     assert_eq!(replies(&mut core), [""; 0]);
-    assert_eq!(sent(&mut core), ["4 3 reserve-with-timeout 3"]);
-    reply(&mut core, 4, "TIMED_OUT");
+    assert_eq!(sent(&mut core), ["3 2 reserve-with-timeout 3"]);
+    reply(&mut core, 3, "TIMED_OUT");
     assert_eq!(replies(&mut core), ["TIMED_OUT"]);
 }
 
@@ -313,6 +333,14 @@ fn a_session_is_closed_wherever_it_is() {
     assert_eq!(core.receive(resumed), Ok(Event::Attached));
     assert_eq!(sent(&mut core), ["close"]);
     assert_eq!(core.receive(closed), Ok(Event::Closed));
+
+    // Its end is not sent yet, for want of room.
+    let mut core = attached();
+    core.push(ask(Command::Delete(1)));
+    sent(&mut core);
+    core.close();
+    reply(&mut core, 1, "DELETED");
+    assert_eq!(sent(&mut core), ["close"]);
 
     let mut core = SessionCore::new(token(), 10_000);
     core.close();

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::{Ask, SessionCore};
+use super::super::{Ask, Entry, SessionCore};
 use super::{CHANNEL, SIZE_MAX, token};
 
 /// What the cluster's state knows, which outlives connections.
@@ -254,13 +254,17 @@ impl World {
                     return;
                 }
                 wire.put_off = None;
-                assert!(number > wire.came, "{number} behind {}", wire.came);
-                wire.came = number;
-                self.state.kept = self.state.kept.split_off(&(answered + 1));
                 let mut bytes = BytesMut::from(&payload[..]);
                 let request = CommandDecoder::new(SIZE_MAX).next_request(&mut bytes);
                 let Some(Request::Command(command)) = request else { panic!("{request:?}") };
-                if matches!((&command, refusal), (Command::Put { .. }, Some(_))) {
+                let is_peek = matches!(command, Command::Peek(_));
+                assert!(is_peek || number > wire.came, "{number} behind {}", wire.came);
+                wire.came = wire.came.max(number);
+                self.state.kept = self.state.kept.split_off(&(answered + 1));
+                if self.state.waiting.is_some_and(|waiting| number < waiting) {
+                    let reply = self.state.apply(number, command).expect("it does not wait");
+                    wire.answer(number, &reply);
+                } else if matches!((&command, refusal), (Command::Put { .. }, Some(_))) {
                     wire.answer(number, &Reply::OutOfMemory);
                 } else {
                     wire.behind.push_back((number, command));
@@ -304,7 +308,9 @@ impl World {
             for step in [Step::Send, Step::Serve, Step::Read] {
                 self.step(step);
             }
-            if self.state.waiting.is_some() {
+            // What comes before a wait must not need its end.
+            let first = self.core.entries.front().and_then(Entry::unanswered_number);
+            if first.is_some() && first == self.state.waiting {
                 self.step(Step::Arrive);
             }
         }
