@@ -85,6 +85,34 @@ fn the_body_of_a_job_comes_before_the_end_of_a_wait_behind_it() {
 }
 
 #[test]
+fn the_end_of_the_input_behind_a_list_holds_nothing_up() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut server = server(Some(directory.path()));
+    let mut trunk = Trunk::to(&mut server);
+    let mut other = server.connect();
+    for channel in 1..=300 {
+        trunk.open(channel, channel);
+        trunk.ask(channel, 1, "reserve");
+        trunk.ask_behind((channel, 2), 0, "list-tubes");
+        wait_for(&mut server.connect(), "current-waiting", 1);
+        // The wait is over at about the time at which that comes.
+        other.send(b"put 0 0 600 3\r\njob\r\n").expect("the server reads");
+        trunk.send(&format!("stop {channel}\r\n"));
+        let reserved = trunk.frame();
+        assert!(reserved.contains(" RESERVED ") || reserved.contains(" TIMED_OUT"), "{reserved}");
+        assert_eq!(trunk.frame(), format!("re {channel} 2 OK 14|---\n- default\n|"));
+        trunk.expect((channel, 3), "use default", "USING default");
+        trunk.send(&format!("close {channel}\r\n"));
+        assert_eq!(trunk.frame(), format!("closed {channel}"));
+        let inserted = other.reply_line().expect("a reply");
+        assert!(inserted.starts_with("INSERTED "), "{inserted}");
+        let reserved = other.ask("reserve-with-timeout 1").expect("a reply");
+        let id = reserved.split(' ').nth(1).unwrap_or_else(|| panic!("{reserved}"));
+        assert_eq!(other.ask(&format!("delete {id}")).expect("a reply"), "DELETED");
+    }
+}
+
+#[test]
 fn a_lease_does_not_run_while_the_only_server_is_stopped() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let mut server = server(Some(directory.path()));
