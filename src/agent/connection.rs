@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use beanpole_protocol::{Command, CommandDecoder, Request};
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::client::{Client, ClientError, Pending, Session};
 
@@ -21,6 +23,9 @@ const READ_BYTES_MAX: usize = 64 << 10;
 
 /// The most commands of one connection that are not answered.
 const PENDING_MAX: usize = 64;
+
+/// How often an agent that ends looks whether a session waits.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The body that a member takes unless it says otherwise, bytes.
 const JOB_SIZE_MAX_DEFAULT: u32 = 65_535;
@@ -228,11 +233,13 @@ impl Connection {
             while let Some(reply) = self.take_ready()? {
                 self.writer.write_all(&reply).await?;
             }
-            if self.pending.is_empty() || self.session.only_waits() {
+            if self.pending.is_empty() || self.session.waits() {
                 return Ok(());
             }
-            let reply = next_reply(&mut self.pending).await?;
-            self.writer.write_all(&reply).await?;
+            // A session that moves may wait again when it has.
+            if let Ok(reply) = timeout(LOOK, next_reply(&mut self.pending)).await {
+                self.writer.write_all(&reply?).await?;
+            }
         }
     }
 }

@@ -165,9 +165,9 @@ impl Carried {
         self.inner.lock().end.is_some()
     }
 
-    /// Whether nothing is asked of the member that carries it but what waits for a job, if that.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.inner.lock().core.is_quiet()
+    /// Whether the first command that is not answered is with a member, and one that waits for a job.
+    pub(super) fn waits(&self) -> bool {
+        self.inner.lock().core.waits()
     }
 
     /// The connection has ended. Returns whether the session needs another.

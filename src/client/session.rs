@@ -85,9 +85,9 @@ impl Session {
         self.carried.end_input();
     }
 
-    /// Whether nothing is asked of a member but what waits for a job, if that.
-    pub(crate) fn only_waits(&self) -> bool {
-        self.carried.is_quiet()
+    /// Whether the first command that is not answered is with a member, and one that waits for a job.
+    pub(crate) fn waits(&self) -> bool {
+        self.carried.waits()
     }
 
     /// Ends the session, and waits until a member has heard of it, or it has ended in another way.

@@ -218,6 +218,16 @@ pub struct PutKey {
     pub body: [u8; 16],
 }
 
+impl Action {
+    /// The length of the body that it brings, bytes.
+    pub(crate) fn body_bytes(&self) -> usize {
+        match self {
+            Self::Put { body, .. } => body.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Op {
     /// An op of a connection that has no leased session.
     pub fn plain(connection: ConnectionNumber, turn: Turn, action: Action) -> Self {

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::life::{Life, Signature};
 use crate::memory::Memory;
 use crate::planted::{self, Bug};
-use crate::queue::{Action, Incarnation, Op, OpNumber, Part};
+use crate::queue::{Incarnation, Op, OpNumber, Part};
 
 /// The most ops in one entry.
 pub(super) const BATCH_OPS_MAX: usize = 512;
@@ -62,7 +62,7 @@ pub(super) struct Weight {
 impl Weight {
     pub(super) fn of(part: &Part) -> Self {
         let Part::Ops { ops, .. } = part else { return Self::default() };
-        Self { ops: ops.len(), bytes: ops.iter().map(body_bytes).sum() }
+        Self { ops: ops.len(), bytes: ops.iter().map(|op| op.action.body_bytes()).sum() }
     }
 
     pub(super) fn add(&mut self, other: Self) {
@@ -98,7 +98,7 @@ impl Outbox {
     pub fn push(&self, op: Op) {
         let mut lanes = self.lanes.lock();
         let first = lanes.waiting.is_empty();
-        lanes.weight.add(Weight { ops: 1, bytes: body_bytes(&op) });
+        lanes.weight.add(Weight { ops: 1, bytes: op.action.body_bytes() });
         lanes.waiting.push_back(op);
         self.count(&lanes);
         drop(lanes);
@@ -220,18 +220,11 @@ impl Lanes {
     fn fitting(&self) -> usize {
         let mut bytes = 0;
         let within = |op: &&Op| {
-            bytes += body_bytes(op);
+            bytes += op.action.body_bytes();
             bytes <= BATCH_BYTES_MAX
         };
         let count = self.waiting.iter().take(BATCH_OPS_MAX).take_while(within).count();
         count.max(1).min(self.waiting.len())
-    }
-}
-
-fn body_bytes(op: &Op) -> usize {
-    match &op.action {
-        Action::Put { body, .. } => body.len(),
-        _ => 0,
     }
 }
 
@@ -252,7 +245,7 @@ fn last_number(part: &Part) -> OpNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{ConnectionNumber, JobId, MemberId, Turn};
+    use crate::queue::{Action, ConnectionNumber, JobId, MemberId, Turn};
 
     const SIGNATURE: Signature = Signature { member: MemberId(1), incarnation: Incarnation(3) };
 

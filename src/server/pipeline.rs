@@ -274,7 +274,7 @@ impl Pipeline {
 
     /// Takes on an op. Returns it when it can go now, or nothing when it has to wait its turn.
     pub(super) fn op(&mut self, action: Action) -> Option<Op> {
-        let body_bytes = body_bytes(&action);
+        let body_bytes = action.body_bytes();
         let (may_wait, brings_body) = (may_wait(&action), brings_body(&action));
         self.body_bytes += body_bytes;
         self.bodies += usize::from(brings_body);
@@ -564,13 +564,6 @@ fn may_wait(action: &Action) -> bool {
 
 fn brings_body(action: &Action) -> bool {
     matches!(action, Action::Reserve { .. } | Action::ReserveJob { .. })
-}
-
-fn body_bytes(action: &Action) -> usize {
-    match action {
-        Action::Put { body, .. } => body.len(),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

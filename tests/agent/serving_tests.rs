@@ -63,8 +63,8 @@ fn jobs_of_an_agent_that_is_asked_to_end_are_ready_at_once() {
     let mut holder = agent.client();
     assert_eq!(holder.put("0 0 600", b"held").expect("a reply"), "INSERTED 1");
     expect(&mut holder, "reserve", "RESERVED 1 4\r\nheld");
-    // It waits for more, which does not hold the agent up.
-    holder.send(b"reserve\r\n").expect("it reads");
+    // It waits for more, which does not hold the agent up, nor does what is asked for behind that.
+    holder.send(b"reserve\r\ntouch 1\r\n").expect("it reads");
     assert!(holder.is_silent_for(Duration::from_millis(200)));
     let began = now();
     assert!(agent.terminate().success());

@@ -127,8 +127,10 @@ impl Entry {
         Self { ask, progress, fetch: None }
     }
 
-    pub(super) fn is_reserve(&self) -> bool {
-        self.ask.kind == Kind::Reserve && self.fetch.is_none()
+    /// Whether it is with a member, and may wait for a job.
+    pub(super) fn is_reserving(&self) -> bool {
+        let is_sent = matches!(self.progress, Progress::Sent(_) | Progress::Waiting(_));
+        is_sent && self.ask.kind == Kind::Reserve && self.fetch.is_none()
     }
 
     /// Whether what is sent, or to be sent, changes nothing.

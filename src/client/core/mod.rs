@@ -305,10 +305,14 @@ impl SessionCore {
 
     /// Nothing is asked of the session but what waits for a job.
     pub(super) fn is_quiet(&self) -> bool {
-        let is_there =
-            |entry: &Entry| matches!(entry.progress, Progress::Sent(_) | Progress::Waiting(_));
+        matches!(self.stage, Stage::Attached(_)) && self.entries.iter().all(Entry::is_reserving)
+    }
+
+    /// Whether the first command whose reply was not taken is with a member, and one that waits for a
+    /// job.
+    pub(super) fn waits(&self) -> bool {
         matches!(self.stage, Stage::Attached(_))
-            && self.entries.iter().all(|entry| entry.is_reserve() && is_there(entry))
+            && self.entries.front().is_some_and(Entry::is_reserving)
     }
 
     /// All commands up to this number are known to be answered.
